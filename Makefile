@@ -1,0 +1,75 @@
+# seedmill: `make demo` shows it at work, `make test` proves it. `make help` lists the rest.
+
+PYTHON ?= python3
+VENV ?= .venv
+SEEDS ?= 0..11 42
+OUT ?= out
+DATA ?= .seedmill
+# Where PyTorch comes from: CPU builds by default. For an NVIDIA GPU: TORCH_INDEX=https://download.pytorch.org/whl/cu130
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+# pip compiles nothing (--no-compile); what is imported is compiled once, when it is, also where this is switched off.
+export PYTHONDONTWRITEBYTECODE =
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL := $(PIP) install --quiet --no-compile --constraint requirements/constraints.txt
+TORCH := $(shell grep -m1 '^torch==' requirements/constraints.txt)
+
+.PHONY: help demo up test test-slow check format lock build clean
+
+help:  ## list these targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(VENV)/runtime  ## run the whole stack once: SEEDS="42 7 0..63" OUT=folder
+	@$(BIN)/python -m worker demo --seeds "$(SEEDS)" --out "$(OUT)" --data "$(DATA)/demo"
+
+up: $(VENV)/runtime  ## keep the stack running until Ctrl-C
+	@$(BIN)/python -m worker local up --data "$(DATA)/up"
+
+test: $(VENV)/dev  ## run the tests on a real Valkey and a real S3 server
+	@$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/dev  ## run the long tests
+	@$(BIN)/python -m pytest -m slow
+
+check: $(VENV)/dev  ## lint, format and type checks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/dev  ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+build: $(VENV)/dev  ## build the producer's wheel into dist/
+	$(BIN)/python -m build --wheel
+
+lock: $(VENV)/dev  ## pin the newest versions that fit into requirements/constraints.txt (needs uv)
+	echo "$(TORCH)" | uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
+	  --constraint - pyproject.toml $(addprefix requirements/,build.txt worker.txt local.txt dev.txt) \
+	  | grep -vE '^(nvidia-|cuda-|triton)|emscripten.$$|win32.$$' > requirements/constraints.new
+	mv requirements/constraints.new requirements/constraints.txt
+
+clean:  ## remove the virtual environment and everything that was generated
+	rm -rf $(VENV) $(DATA) $(OUT) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "no $(PYTHON) found: install Python 3.11 or newer, or set PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is `$(PYTHON) --version`: Python 3.11 or newer is needed; set PYTHON=python3.12, say"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "no venv could be made: install the python3-venv package"; exit 1; }
+	@touch $@
+
+# PyTorch alone is taken from its own index; everything else comes from the usual one.
+$(VENV)/runtime: $(VENV)/python pyproject.toml requirements/worker.txt requirements/local.txt requirements/build.txt requirements/constraints.txt
+	@echo "installing into $(VENV) ..."
+	@$(PIP) install --quiet --no-compile --no-deps --retries 1 --extra-index-url $(TORCH_INDEX) $(TORCH)
+	@$(INSTALL) --requirement requirements/build.txt
+	@$(INSTALL) --requirement requirements/worker.txt --requirement requirements/local.txt \
+	  --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/dev: $(VENV)/runtime requirements/dev.txt
+	@$(INSTALL) --requirement requirements/dev.txt
+	@touch $@
