@@ -1,0 +1,75 @@
+"""seedmill's producing side: enqueue seeds, poll jobs, read results.
+
+    from producer import Client
+
+    with Client("redis://127.0.0.1:6379/0") as client:
+        job = client.submit(range(100))
+        for result in job.wait(timeout=60).results():
+            print(result.seed, result.caption, result.image_uri)
+
+Names are loaded when first used (PEP 562), so that ``import producer`` costs next to nothing and never brings in
+torch, Pillow, boto3, Celery or the worker.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from producer.aio import AsyncClient, AsyncJob
+    from producer.client import Client, Job
+    from producer.contract import JobStatus, SeedResult, SeedStatus
+    from producer.errors import (
+        InvalidJobId,
+        InvalidSeed,
+        JobError,
+        JobFailed,
+        JobNotFound,
+        JobTimeout,
+        QueueError,
+        QueueRefused,
+        QueueUnreachable,
+        SeedmillError,
+        SettingsError,
+    )
+    from producer.job import Counts, QueueStatus
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AsyncClient",
+    "AsyncJob",
+    "Client",
+    "Counts",
+    "InvalidJobId",
+    "InvalidSeed",
+    "Job",
+    "JobError",
+    "JobFailed",
+    "JobNotFound",
+    "JobStatus",
+    "JobTimeout",
+    "QueueError",
+    "QueueRefused",
+    "QueueStatus",
+    "QueueUnreachable",
+    "SeedResult",
+    "SeedStatus",
+    "SeedmillError",
+    "SettingsError",
+]
+
+_HOMES = {
+    "producer.aio": ("AsyncClient", "AsyncJob"),
+    "producer.client": ("Client", "Job"),
+    "producer.contract": ("JobStatus", "SeedResult", "SeedStatus"),
+    "producer.job": ("Counts", "QueueStatus"),
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = next((module for module, names in _HOMES.items() if name in names), "producer.errors")
+    return getattr(import_module(home), name)

@@ -1,0 +1,126 @@
+"""The asyncio client: the same names and the same behaviour as producer/client.py, with ``await``."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Any, Self
+
+from producer import records
+from producer.client import poll_delays
+from producer.connection import connect_async, translated
+from producer.contract import JobStatus, SeedResult, decode_chunk_results, job_key
+from producer.errors import JobFailed, JobNotFound, JobTimeout
+from producer.job import JobRecord, JobView, QueueStatus
+from producer.seeds import Seeds
+from producer.settings import ProducerSettings
+
+
+class AsyncJob(JobView):
+    """A job on the queue; see :class:`producer.client.Job`."""
+
+    def __init__(self, record: JobRecord, client: AsyncClient) -> None:
+        super().__init__(record)
+        self._client = client
+
+    async def refresh(self) -> Self:
+        """Read the record again; see :meth:`producer.client.Job.refresh`."""
+        self._record = await self._client._read(self.id)
+        return self
+
+    async def watch(self, timeout: float | None = None) -> AsyncIterator[Self]:
+        """Yield the job after each poll until it has ended; see :meth:`producer.client.Job.watch`."""
+        started = time.monotonic()
+        for delay in poll_delays():
+            yield await self.refresh()
+            if self.status.is_terminal:
+                return
+            left = delay if timeout is None else timeout - (time.monotonic() - started)
+            if left <= 0:
+                raise JobTimeout(self, timeout or 0.0)
+            await asyncio.sleep(min(delay, left))
+
+    async def wait(self, timeout: float | None = None, *, check: bool = True) -> Self:
+        """Return when the job has ended; see :meth:`producer.client.Job.wait`."""
+        async for _ in self.watch(timeout):
+            pass
+        if check and self.status is not JobStatus.SUCCEEDED:
+            raise JobFailed(self)
+        return self
+
+    def results(self) -> AsyncIterator[SeedResult]:
+        """Yield the results that are there, in the order of the seeds: ``async for result in job.results()``."""
+        return self._client._results(self._record)
+
+    async def cancel(self) -> Self:
+        """Cancel the job unless it has ended; see :meth:`producer.client.Job.cancel`."""
+        await self._client._cancel(self.id)
+        return await self.refresh()
+
+
+class AsyncClient:
+    """Enqueue seeds and follow jobs from asyncio; arguments and errors as of :class:`producer.client.Client`."""
+
+    def __init__(
+        self, redis_url: str | None = None, *, chunk_size: int | None = None, result_ttl_s: int | None = None
+    ) -> None:
+        self.settings = ProducerSettings.load(redis_url=redis_url, chunk_size=chunk_size, result_ttl_s=result_ttl_s)
+        self._redis = connect_async(self.settings.redis_url)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()
+
+    async def submit(self, seeds: Seeds, *, job_id: str | None = None) -> AsyncJob:
+        """Enqueue one seed, a list or a range as one job; see :meth:`producer.client.Client.submit`."""
+        call, job_id = records.submission(seeds, job_id, self.settings)
+        await self._run(call)
+        return await self.get(job_id)
+
+    async def get(self, job_id: str) -> AsyncJob:
+        """Return the job of that id, or raise :class:`~producer.errors.JobNotFound`."""
+        return AsyncJob(await self._read(job_id), self)
+
+    async def wait(self, job_id: str, timeout: float | None = None, *, check: bool = True) -> AsyncJob:
+        """Return when that job has ended; see :meth:`AsyncJob.wait`."""
+        return await (await self.get(job_id)).wait(timeout, check=check)
+
+    async def cancel(self, job_id: str) -> AsyncJob:
+        """Cancel that job unless it has ended."""
+        return await (await self.get(job_id)).cancel()
+
+    async def queue(self) -> QueueStatus:
+        """Return what waits, what workers hold, and the workers seen lately."""
+        return records.parse_queue_status(await self._run(records.queue_status()))
+
+    async def _run(self, call: records.Call) -> Any:
+        with translated(self.settings.redis_url):
+            return await self._redis.register_script(call.script)(keys=call.keys, args=call.args)
+
+    async def _read(self, job_id: str) -> JobRecord:
+        with translated(self.settings.redis_url):
+            fields: Any = await self._redis.hgetall(job_key(job_id))
+        if not fields:
+            raise JobNotFound(job_id)
+        return JobRecord.parse(job_id, fields)
+
+    async def _cancel(self, job_id: str) -> None:
+        if await self._run(records.cancel_job(job_id)) < 0:
+            raise JobNotFound(job_id)
+
+    async def _results(self, record: JobRecord) -> AsyncIterator[SeedResult]:
+        for keys in record.result_key_pages():
+            with translated(self.settings.redis_url):
+                texts: Any = await self._redis.mget(keys)
+            for result in decode_chunk_results(texts):
+                yield result

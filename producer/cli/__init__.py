@@ -1,0 +1,130 @@
+"""The ``seedmill`` command: enqueue seeds, follow jobs and look at the queue from a shell.
+
+Exit status: 0 success, 1 the job did not succeed, 2 wrong usage or unknown job, 3 Redis not reachable,
+4 waiting timed out, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from producer import __version__
+from producer.cli import render
+from producer.cli.runner import EXIT_FAILED, EXIT_INTERRUPTED, run
+from producer.client import Client, Job
+from producer.contract import JobStatus
+from producer.seeds import parse_seeds
+
+app = typer.Typer(
+    name="seedmill",
+    help="Turn integer seeds into pictures with captions: enqueue seeds, follow jobs, look at the queue.",
+    epilog="Exit status: 0 success, 1 job failed, 2 usage, 3 not reachable, 4 timed out. --debug shows tracebacks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+RedisUrl = Annotated[
+    str | None, typer.Option("--redis-url", help="Redis or Valkey; default: SEEDMILL_REDIS_URL.", show_default=False)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Timeout = Annotated[float | None, typer.Option("--timeout", min=0, help="Seconds to wait at most.")]
+JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"seedmill {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Options of the command itself."""
+
+
+@app.command()
+def submit(
+    seeds: Annotated[list[str], typer.Argument(metavar="SEED...", help="Seeds or ranges, as in: 7 8 0..99")],
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end and show the results.")] = False,
+    timeout: Timeout = None,
+    job_id: Annotated[str | None, typer.Option("--id", help="Your own job id; an existing one is not redone.")] = None,
+    as_json: AsJson = False,
+    redis_url: RedisUrl = None,
+) -> None:
+    """Enqueue seeds as one job and print its id."""
+    checked = parse_seeds(seeds)
+    with Client(redis_url) as client:
+        job = client.submit(checked, job_id=job_id)
+        if wait:
+            _finish(job, timeout, as_json=as_json)
+        elif as_json:
+            render.print_json(job.to_dict())
+        else:
+            render.print_job(job)
+            render.console(stderr=True).print(f"[dim]follow it with: seedmill wait {job.id}[/]")
+
+
+@app.command()
+def status(job_id: JobId, as_json: AsJson = False, redis_url: RedisUrl = None) -> None:
+    """Show a job's status and counts."""
+    with Client(redis_url) as client:
+        job = client.get(job_id)
+    render.print_json(job.to_dict()) if as_json else render.print_job(job)
+
+
+@app.command()
+def wait(job_id: JobId, timeout: Timeout = None, as_json: AsJson = False, redis_url: RedisUrl = None) -> None:
+    """Wait for a job with a progress bar, then show its results."""
+    with Client(redis_url) as client:
+        _finish(client.get(job_id), timeout, as_json=as_json)
+
+
+@app.command()
+def results(job_id: JobId, as_json: AsJson = False, redis_url: RedisUrl = None) -> None:
+    """Show the results that a job has so far, one row per seed."""
+    with Client(redis_url) as client:
+        found = client.get(job_id).results()
+        render.print_json([result.to_dict() for result in found]) if as_json else render.print_results(found)
+
+
+@app.command()
+def cancel(job_id: JobId, as_json: AsJson = False, redis_url: RedisUrl = None) -> None:
+    """Cancel a job unless it has ended."""
+    with Client(redis_url) as client:
+        job = client.cancel(job_id)
+    render.print_json(job.to_dict()) if as_json else render.print_job(job)
+
+
+@app.command()
+def queue(as_json: AsJson = False, redis_url: RedisUrl = None) -> None:
+    """Show how much waits and which workers are seen."""
+    with Client(redis_url) as client:
+        seen = client.queue()
+    render.print_json(seen.to_dict()) if as_json else render.print_queue(seen)
+
+
+def _finish(job: Job, timeout: float | None, *, as_json: bool) -> None:
+    try:
+        render.follow(job, timeout)
+    except KeyboardInterrupt:
+        hint = f"the job goes on: seedmill wait {job.id}, or seedmill cancel {job.id}"
+        render.console(stderr=True).print(hint)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    if as_json:
+        render.print_json({**job.to_dict(), "results": [result.to_dict() for result in job.results()]})
+    else:
+        render.print_job(job)
+        render.print_results(job.results())
+    if job.status is not JobStatus.SUCCEEDED:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    run(app, "seedmill", sys.argv[1:])

@@ -1,0 +1,182 @@
+"""The blocking client: enqueue seeds, poll jobs, read results, over Redis or Valkey directly.
+
+It needs no Celery, torch or S3 library. Seeds are checked before anything is sent, and a job is enqueued whole or
+not at all. For asyncio see producer/aio.py, which has the same names.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Self
+
+from producer import records
+from producer.connection import connect, translated
+from producer.contract import JobStatus, SeedResult, decode_chunk_results, job_key
+from producer.errors import JobFailed, JobNotFound, JobTimeout
+from producer.job import JobRecord, JobView, QueueStatus
+from producer.seeds import Seeds
+from producer.settings import ProducerSettings
+
+POLL_FIRST_S = 0.01
+POLL_MAX_S = 0.5
+POLL_GROWTH = 1.4
+
+
+def poll_delays() -> Iterator[float]:
+    """Yield the seconds between polls: short at first, for lone seeds, then growing to half a second."""
+    delay = POLL_FIRST_S
+    while True:
+        yield delay
+        delay = min(delay * POLL_GROWTH, POLL_MAX_S)
+
+
+class Job(JobView):
+    """A job on the queue; properties tell what was true at the last :meth:`refresh`."""
+
+    def __init__(self, record: JobRecord, client: Client) -> None:
+        super().__init__(record)
+        self._client = client
+
+    def refresh(self) -> Self:
+        """Read the record again.
+
+        Raises:
+            JobNotFound: if the record has gone.
+            QueueUnreachable: if Redis does not answer.
+        """
+        self._record = self._client._read(self.id)
+        return self
+
+    def watch(self, timeout: float | None = None) -> Iterator[Self]:
+        """Yield the job after each poll until it has ended.
+
+        Raises:
+            JobTimeout: when ``timeout`` seconds have passed; the job goes on.
+        """
+        started = time.monotonic()
+        for delay in poll_delays():
+            yield self.refresh()
+            if self.status.is_terminal:
+                return
+            left = delay if timeout is None else timeout - (time.monotonic() - started)
+            if left <= 0:
+                raise JobTimeout(self, timeout or 0.0)
+            time.sleep(min(delay, left))
+
+    def wait(self, timeout: float | None = None, *, check: bool = True) -> Self:
+        """Block until the job has ended.
+
+        Args:
+            timeout: seconds; ``None`` waits for ever.
+            check: raise if the job ended otherwise than succeeded.
+
+        Raises:
+            JobFailed: the job ended failed, canceled or expired (results of the good seeds are still there).
+            JobTimeout: it has not ended in time.
+        """
+        for _ in self.watch(timeout):
+            pass
+        if check and self.status is not JobStatus.SUCCEEDED:
+            raise JobFailed(self)
+        return self
+
+    def results(self) -> Iterator[SeedResult]:
+        """Yield the results that are there, in the order of the seeds; read page by page, so any size will do."""
+        return self._client._results(self._record)
+
+    def cancel(self) -> Self:
+        """Cancel the job unless it has ended; what no worker has taken yet is never computed."""
+        self._client._cancel(self.id)
+        return self.refresh()
+
+
+class Client:
+    """Enqueue seeds and follow jobs.
+
+    Args:
+        redis_url: where Redis or Valkey is.
+        chunk_size: seeds in one message, 1 to 1024.
+        result_ttl_s: seconds that jobs and results can be polled after their last change.
+
+    What is not given is read from ``SEEDMILL_REDIS_URL``, ``SEEDMILL_CHUNK_SIZE`` and ``SEEDMILL_RESULT_TTL_S``.
+
+    Raises:
+        SettingsError: if a setting cannot be used. No connection is made before the first call.
+    """
+
+    def __init__(
+        self, redis_url: str | None = None, *, chunk_size: int | None = None, result_ttl_s: int | None = None
+    ) -> None:
+        self.settings = ProducerSettings.load(redis_url=redis_url, chunk_size=chunk_size, result_ttl_s=result_ttl_s)
+        self._redis = connect(self.settings.redis_url)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._redis.close()
+
+    def submit(self, seeds: Seeds, *, job_id: str | None = None) -> Job:
+        """Enqueue one seed, a list or a range as one job; returns when Redis has accepted all of it.
+
+        Args:
+            seeds: an integer from 0 to 4294967295, an iterable of them, or a range; at most a million.
+            job_id: an id of your own (letters, digits, ``-`` and ``_``): if such a job exists it is returned and
+                nothing is enqueued again, so a submit whose answer was lost can be repeated.
+
+        Raises:
+            InvalidSeed, InvalidJobId: naming the value; nothing was enqueued.
+            QueueUnreachable, QueueRefused: nothing is known to be enqueued; repeat with the same ``job_id``.
+        """
+        call, job_id = records.submission(seeds, job_id, self.settings)
+        self._run(call)
+        return self.get(job_id)
+
+    def get(self, job_id: str) -> Job:
+        """Return the job of that id.
+
+        Raises:
+            JobNotFound: if there is no record of it.
+        """
+        return Job(self._read(job_id), self)
+
+    def wait(self, job_id: str, timeout: float | None = None, *, check: bool = True) -> Job:
+        """Block until that job has ended; see :meth:`Job.wait`."""
+        return self.get(job_id).wait(timeout, check=check)
+
+    def cancel(self, job_id: str) -> Job:
+        """Cancel that job unless it has ended; see :meth:`Job.cancel`."""
+        return self.get(job_id).cancel()
+
+    def queue(self) -> QueueStatus:
+        """Return what waits, what workers hold, and the workers seen lately."""
+        return records.parse_queue_status(self._run(records.queue_status()))
+
+    def _run(self, call: records.Call) -> Any:
+        with translated(self.settings.redis_url):
+            return self._redis.register_script(call.script)(keys=call.keys, args=call.args)
+
+    def _read(self, job_id: str) -> JobRecord:
+        with translated(self.settings.redis_url):
+            fields: Any = self._redis.hgetall(job_key(job_id))
+        if not fields:
+            raise JobNotFound(job_id)
+        return JobRecord.parse(job_id, fields)
+
+    def _cancel(self, job_id: str) -> None:
+        if self._run(records.cancel_job(job_id)) < 0:
+            raise JobNotFound(job_id)
+
+    def _results(self, record: JobRecord) -> Iterator[SeedResult]:
+        for keys in record.result_key_pages():
+            with translated(self.settings.redis_url):
+                texts: Any = self._redis.mget(keys)
+            yield from decode_chunk_results(texts)

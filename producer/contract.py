@@ -1,0 +1,251 @@
+"""The wire contract between producers and workers: names, messages, results, statuses and keys.
+
+This module is a leaf: it imports the standard library alone and knows nothing of Redis clients, Celery, torch or S3.
+Everything that two processes must agree on is here; changing a value here is a release, not a setting.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+SCHEMA_VERSION = 1
+"""Version of the message, of the result and of the metadata object."""
+
+TASK_NAME = "seedmill.generate"
+"""Celery task name: one message of this task is one chunk of seeds."""
+
+QUEUE = "seedmill"
+"""Celery queue, which is also the name of the Redis list."""
+
+MAX_SEED = 2**32 - 1
+"""Largest seed; the smallest is 0."""
+
+DEFAULT_CHUNK_SIZE = 32
+"""Seeds in one message, unless the submit says otherwise."""
+
+MAX_CHUNK_SIZE = 1024
+"""Most seeds that a worker accepts in one message."""
+
+MAX_JOB_SEEDS = 1_000_000
+"""Most seeds in one job."""
+
+CELERY_RESULT_PREFIX = "celery-task-meta-"
+"""Celery's own Redis result key is this and the task id; an update is also published on a channel of that name."""
+
+JOB_KEY_PREFIX = "seedmill:job:"
+WORKERS_KEY = "seedmill:workers"
+"""Sorted set of live workers: member = description as JSON, score = Redis time of the last heartbeat in seconds."""
+
+HEARTBEAT_INTERVAL_S = 3.0
+WORKER_TTL_S = 12.0
+"""A worker whose last heartbeat is older than this is no longer counted as seen."""
+
+IMAGE_CONTENT_TYPE = "image/png"
+METADATA_CONTENT_TYPE = "application/json"
+
+
+class JobStatus(StrEnum):
+    """State of a job, as its record in Redis tells it."""
+
+    QUEUED = "queued"
+    """The record is written and no worker has started on it."""
+    RUNNING = "running"
+    """At least one chunk was taken by a worker."""
+    SUCCEEDED = "succeeded"
+    """Every seed succeeded."""
+    FAILED = "failed"
+    """Every seed has ended and at least one failed; the others have their results."""
+    CANCELED = "canceled"
+    """Cancelled before it ended; chunks not yet taken are dropped."""
+    EXPIRED = "expired"
+    """The result lifetime has passed; what was stored in Redis is gone."""
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the job will not change any more."""
+        return self in TERMINAL
+
+
+TERMINAL = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED, JobStatus.EXPIRED})
+
+
+class SeedStatus(StrEnum):
+    """Fate of one seed within a job."""
+
+    SUCCEEDED = "succeeded"
+    """Picture and metadata are published."""
+    FAILED = "failed"
+    """It ended with an error, which the result names."""
+
+
+def job_key(job_id: str) -> str:
+    """Redis hash that holds the record of a job."""
+    return JOB_KEY_PREFIX + job_id
+
+
+def facts_key(job_id: str) -> str:
+    """Redis hash that holds one fact per chunk (``running`` or ``done``), so that no chunk is counted twice."""
+    return f"{JOB_KEY_PREFIX}{job_id}:chunks"
+
+
+def result_key(task_id: str) -> str:
+    """Redis string where Celery, and so any Celery app, looks for the result of a task."""
+    return CELERY_RESULT_PREFIX + task_id
+
+
+def chunk_task_id(job_id: str, chunk: int, chunks: int) -> str:
+    """Celery task id of a chunk: the job's own id when the job is one message, else ``<job>.<chunk>``."""
+    return job_id if chunks == 1 else f"{job_id}.{chunk}"
+
+
+def image_key(model_id: str, seed: int) -> str:
+    """Object key of a picture, below the bucket's prefix; ten digits keep listings in seed order."""
+    return f"{model_id}/seed_{seed:010d}.png"
+
+
+def metadata_key(model_id: str, seed: int) -> str:
+    """Object key of the metadata JSON, written last: while it is absent the seed is not published."""
+    return f"{model_id}/seed_{seed:010d}.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkMessage:
+    """One Celery message: at most :data:`MAX_CHUNK_SIZE` seeds of one job."""
+
+    task_id: str
+    job_id: str
+    chunk: int
+    seeds: tuple[int, ...]
+
+    def encode(self) -> str:
+        """Return the message as kombu's Redis transport stores it (Celery task protocol 2, JSON body).
+
+        The field names follow https://docs.celeryq.dev/en/stable/internals/protocol.html; a test compares this text
+        with what Celery itself writes for the same task.
+        """
+        kwargs = {"seeds": list(self.seeds), "job_id": self.job_id, "chunk": self.chunk}
+        embed = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+        body = json.dumps([[], kwargs, embed], separators=(",", ":"))
+        headers: dict[str, Any] = {
+            "lang": "py",
+            "task": TASK_NAME,
+            "id": self.task_id,
+            "shadow": None,
+            "eta": None,
+            "expires": None,
+            "group": None,
+            "group_index": None,
+            "retries": 0,
+            "timelimit": [None, None],
+            "root_id": self.job_id,
+            "parent_id": None,
+            "argsrepr": "[]",
+            "kwargsrepr": f"{{'seeds': <{len(self.seeds)}>, 'job_id': '{self.job_id}', 'chunk': {self.chunk}}}",
+            "origin": "seedmill",
+            "ignore_result": None,
+            "replaced_task_nesting": 0,
+            "stamped_headers": None,
+            "stamps": {},
+        }
+        envelope = {
+            "body": base64.b64encode(body.encode()).decode(),
+            "content-encoding": "utf-8",
+            "content-type": "application/json",
+            "headers": headers,
+            "properties": {
+                "correlation_id": self.task_id,
+                "reply_to": "",
+                "delivery_mode": 2,
+                "delivery_info": {"exchange": "", "routing_key": QUEUE},
+                "priority": 0,
+                "body_encoding": "base64",
+                "delivery_tag": str(uuid.uuid4()),
+            },
+        }
+        return json.dumps(envelope, separators=(",", ":"))
+
+
+@dataclass(frozen=True, slots=True)
+class SeedResult:
+    """What became of one seed; the fields after ``status`` are ``None`` where the seed failed.
+
+    ``sha256`` and ``bytes`` are those of the PNG file; ``width`` and ``height`` are pixels; ``timings`` are
+    milliseconds of wall time by stage; ``error`` has the keys ``type`` and ``message``.
+    """
+
+    seed: int
+    status: SeedStatus
+    caption: str | None = None
+    image_uri: str | None = None
+    metadata_uri: str | None = None
+    sha256: str | None = None
+    width: int | None = None
+    height: int | None = None
+    bytes: int | None = None
+    model_id: str | None = None
+    timings: Mapping[str, float] = field(default_factory=dict)
+    error: Mapping[str, str] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as JSON-ready values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> SeedResult:
+        """Read what :meth:`to_dict` wrote; unknown keys of a newer schema are ignored."""
+        known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
+        return cls(**{**known, "status": SeedStatus(data["status"])})
+
+    @classmethod
+    def failure(cls, seed: int, error: BaseException, *, timings: Mapping[str, float] | None = None) -> SeedResult:
+        """Return the result of a seed that ended with ``error``; the failure travels as type and message."""
+        reason = {"type": type(error).__name__, "message": str(error) or repr(error)}
+        return cls(seed, SeedStatus.FAILED, error=reason, timings=timings or {})
+
+
+def chunk_result(message: ChunkMessage, results: Sequence[SeedResult]) -> dict[str, Any]:
+    """Return the value that the Celery result of a chunk carries: counts, and one entry per seed in message order."""
+    succeeded = sum(r.status is SeedStatus.SUCCEEDED for r in results)
+    return {
+        "schema": SCHEMA_VERSION,
+        "job_id": message.job_id,
+        "chunk": message.chunk,
+        "succeeded": succeeded,
+        "failed": len(results) - succeeded,
+        "seeds": [r.to_dict() for r in results],
+    }
+
+
+def encode_celery_result(task_id: str, state: str, result: object) -> str:
+    """Return the text of a Celery result as its Redis backend stores it (JSON)."""
+    meta = {
+        "status": state,
+        "result": result,
+        "traceback": None,
+        "children": [],
+        "date_done": datetime.now(UTC).isoformat(),
+        "task_id": task_id,
+    }
+    return json.dumps(meta, separators=(",", ":"))
+
+
+def revoked_result(task_id: str, reason: str) -> str:
+    """Return the Celery result of a chunk that was dropped because its job was cancelled or has expired."""
+    error = {"exc_type": "TaskRevokedError", "exc_message": [reason], "exc_module": "celery.exceptions"}
+    return encode_celery_result(task_id, "REVOKED", error)
+
+
+def decode_chunk_results(texts: Iterable[str | None]) -> Iterable[SeedResult]:
+    """Yield the seed results of the given Celery results; chunks without one yet, or revoked, yield nothing."""
+    for text in texts:
+        result = json.loads(text).get("result") if text else None
+        if isinstance(result, dict):
+            for entry in result.get("seeds", ()):
+                yield SeedResult.from_dict(entry)

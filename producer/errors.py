@@ -1,0 +1,85 @@
+"""Every exception that the producing side raises.
+
+    SeedmillError
+    |-- InvalidSeed        (also ValueError)
+    |-- InvalidJobId       (also ValueError)
+    |-- SettingsError      (also ValueError)
+    |-- JobError
+    |   |-- JobNotFound    (also LookupError)
+    |   |-- JobFailed
+    |   `-- JobTimeout     (also TimeoutError)
+    `-- QueueError
+        |-- QueueUnreachable  (also ConnectionError)
+        `-- QueueRefused
+
+Messages name the value that was wrong and what to do. Errors of the Redis client are translated at the boundary
+(producer/connection.py) and kept as the cause.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from producer.job import JobView
+
+
+class SeedmillError(Exception):
+    """Root of all errors of this package."""
+
+
+class InvalidSeed(SeedmillError, ValueError):
+    """A seed, list or range that cannot be a job; nothing was enqueued."""
+
+
+class InvalidJobId(SeedmillError, ValueError):
+    """A job id of the caller's own that cannot be used; nothing was enqueued."""
+
+
+class SettingsError(SeedmillError, ValueError):
+    """A setting has a value that cannot be used; the message names the variable."""
+
+
+class JobError(SeedmillError):
+    """Something about one job."""
+
+
+class JobNotFound(JobError, LookupError):
+    """No record of that job: the id was never submitted, or its record has expired."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"job {job_id!r} is not found: it was never submitted here, or its record has expired")
+        self.job_id = job_id
+
+
+class JobFailed(JobError):
+    """The job ended otherwise than succeeded; ``job`` has the counts, and the results of the seeds that succeeded."""
+
+    def __init__(self, job: JobView) -> None:
+        counts = job.counts
+        detail = f"{counts.succeeded} succeeded, {counts.failed} failed, {counts.canceled} canceled"
+        super().__init__(f"job {job.id} ended {job.status}: of {counts.total} seeds {detail}")
+        self.job = job
+
+
+class JobTimeout(JobError, TimeoutError):
+    """The job had not ended in time; it goes on, and ``job`` can be waited for again."""
+
+    def __init__(self, job: JobView, timeout_s: float) -> None:
+        counts = job.counts
+        done = counts.succeeded + counts.failed
+        super().__init__(f"job {job.id} is still {job.status} after {timeout_s:g} s ({done} of {counts.total} seeds)")
+        self.job = job
+        self.timeout_s = timeout_s
+
+
+class QueueError(SeedmillError):
+    """The queue could not do what was asked."""
+
+
+class QueueUnreachable(QueueError, ConnectionError):
+    """Redis or Valkey does not answer."""
+
+
+class QueueRefused(QueueError):
+    """Redis or Valkey answered with a refusal: wrong password, missing right, or out of memory."""

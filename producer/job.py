@@ -1,0 +1,146 @@
+"""What a job looks like from outside: its record as Redis holds it, read into counts and times.
+
+Pure reading and arithmetic, shared by the blocking and the asyncio client; it talks to nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from producer.contract import JobStatus, chunk_task_id, result_key
+
+RESULT_PAGE_CHUNKS = 64
+"""Chunks whose results are read in one round trip."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Seeds of a job by state; the last five add up to ``total``."""
+
+    total: int
+    queued: int
+    running: int
+    succeeded: int
+    failed: int
+    canceled: int
+
+    @property
+    def done(self) -> int:
+        """Seeds that have ended with a result."""
+        return self.succeeded + self.failed
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """The record of a job at one moment; times are aware UTC datetimes by the Redis server's clock."""
+
+    id: str
+    status: JobStatus
+    counts: Counts
+    chunks: int
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    expires_at: datetime
+
+    @classmethod
+    def parse(cls, job_id: str, fields: Mapping[str, str]) -> JobRecord:
+        """Read the Redis hash of a job (see producer/scripts/)."""
+        expires_at = _moment(fields["expires_ms"])
+        status = JobStatus(fields["status"])
+        if datetime.now(UTC) >= expires_at:
+            status = JobStatus.EXPIRED
+        return cls(
+            id=job_id,
+            status=status,
+            counts=_counts(status, fields),
+            chunks=int(fields["chunks"]),
+            created_at=_moment(fields["created_ms"]),
+            started_at=_moment(fields["started_ms"]) if "started_ms" in fields else None,
+            completed_at=_moment(fields["completed_ms"]) if "completed_ms" in fields else None,
+            expires_at=expires_at,
+        )
+
+    def result_key_pages(self) -> Iterator[list[str]]:
+        """Yield the Redis keys of the chunks' results in order, a page at a time."""
+        for start in range(0, self.chunks, RESULT_PAGE_CHUNKS):
+            stop = min(start + RESULT_PAGE_CHUNKS, self.chunks)
+            yield [result_key(chunk_task_id(self.id, chunk, self.chunks)) for chunk in range(start, stop)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as JSON-ready values; times in ISO 8601."""
+        return {
+            "id": self.id,
+            "status": str(self.status),
+            "counts": asdict(self.counts),
+            "created_at": self.created_at.isoformat(),
+            "started_at": self.started_at.isoformat() if self.started_at else None,
+            "completed_at": self.completed_at.isoformat() if self.completed_at else None,
+            "expires_at": self.expires_at.isoformat(),
+        }
+
+
+class JobView:
+    """Read-only properties that :class:`~producer.client.Job` and :class:`~producer.aio.AsyncJob` share."""
+
+    def __init__(self, record: JobRecord) -> None:
+        self._record = record
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id} {self.status} {self.counts.done}/{self.counts.total}>"
+
+    @property
+    def id(self) -> str:
+        """The job's id; of a job of one message it is also the Celery task id."""
+        return self._record.id
+
+    @property
+    def status(self) -> JobStatus:
+        """The status when last refreshed."""
+        return self._record.status
+
+    @property
+    def counts(self) -> Counts:
+        """Seeds by state when last refreshed."""
+        return self._record.counts
+
+    @property
+    def record(self) -> JobRecord:
+        """All that was read when last refreshed, times included."""
+        return self._record
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the job as JSON-ready values, as ``seedmill status --json`` prints it."""
+        return self._record.to_dict()
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStatus:
+    """One look at the queue.
+
+    ``waiting`` and ``held`` are messages (chunks of seeds, not seeds): in the queue, and taken by a worker but not
+    yet finished. ``workers`` has a description of each worker whose heartbeat was seen lately.
+    """
+
+    waiting: int
+    held: int
+    workers: tuple[Mapping[str, Any], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the status as JSON-ready values."""
+        return {"waiting": self.waiting, "held": self.held, "workers": [dict(worker) for worker in self.workers]}
+
+
+def _moment(milliseconds: str) -> datetime:
+    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
+
+
+def _counts(status: JobStatus, fields: Mapping[str, str]) -> Counts:
+    total, running, succeeded, failed = (int(fields[name]) for name in ("total", "running", "succeeded", "failed"))
+    rest = total - succeeded - failed
+    if status is JobStatus.CANCELED:
+        return Counts(total, 0, 0, succeeded, failed, canceled=rest)
+    return Counts(total, rest - running, running, succeeded, failed, canceled=0)
