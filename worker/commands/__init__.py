@@ -1,0 +1,1 @@
+"""One module per ``python -m worker`` command, each with a Typer application named ``app``."""

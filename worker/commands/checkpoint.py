@@ -1,0 +1,79 @@
+"""``python -m worker checkpoint``: make an untrained checkpoint, or show what one is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from producer.cli.render import print_json
+from worker.errors import CheckpointError
+from worker.files import write_atomically
+from worker.model.checkpoint import load_checkpoint, save_checkpoint
+from worker.model.config import ARCHITECTURE, PRESETS
+from worker.model.network import SeedNetwork, initialize
+from worker.model.tokenizer import CaptionTokenizer, build_tokenizer
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+
+Folder = Annotated[Path, typer.Option("--out", help="Folder of best.pt and tokenizer.json.")]
+
+
+@app.command()
+def init(
+    preset: Annotated[str, typer.Option(help=f"Size: {' or '.join(PRESETS)}.")] = "demo",
+    out: Folder = Path("checkpoints"),
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random weights.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
+) -> None:
+    """Write best.pt with random weights, and its tokenizer.json: the right shapes, but it has learned nothing."""
+    if preset not in PRESETS:
+        raise typer.BadParameter(f"{preset!r} is not a preset: use {' or '.join(PRESETS)}", param_hint="--preset")
+    weights, tokenizer = out / "best.pt", out / "tokenizer.json"
+    for path in (weights, tokenizer):
+        if path.exists() and not force:
+            raise CheckpointError(
+                f"{path} is there already: choose another folder with --out, or overwrite with --force"
+            )
+    network = SeedNetwork(PRESETS[preset])
+    initialize(network, seed)
+    write_atomically(tokenizer, build_tokenizer().to_str(pretty=True).encode())
+    save_checkpoint(weights, network, trained=False)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    print(f"wrote {weights} ({parameters / 1e6:.1f} million random parameters, UNTRAINED) and {tokenizer}")
+
+
+@app.command()
+def show(
+    path: Annotated[Path, typer.Argument(help="The checkpoint.")] = Path("checkpoints/best.pt"),
+    tokenizer: Annotated[Path, typer.Option(help="Its tokenizer.")] = Path("checkpoints/tokenizer.json"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what a checkpoint and its tokenizer are, after checking that they can be loaded."""
+    checkpoint = load_checkpoint(path)
+    checkpoint.build()
+    vocabulary = CaptionTokenizer(tokenizer)
+    facts = {
+        "checkpoint": str(path),
+        "sha256": checkpoint.sha256,
+        "architecture": ARCHITECTURE,
+        "name": checkpoint.config.name,
+        "trained": checkpoint.trained,
+        "parameters": checkpoint.parameters,
+        "latent_dim": checkpoint.config.latent_dim,
+        "vocab_size": checkpoint.config.vocab_size,
+        "image_size": checkpoint.config.image_size,
+        "tokenizer": str(tokenizer),
+        "tokenizer_sha256": vocabulary.sha256,
+        "tokenizer_tokens": vocabulary.vocab_size,
+    }
+    if as_json:
+        print_json({**facts, "config": checkpoint.config.model_dump(mode="json")})
+        return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in facts.items():
+        table.add_row(name, str(value))
+    Console(highlight=False).print(table)

@@ -1,0 +1,150 @@
+"""``python -m worker demo``: the main job from end to end on the embedded stack, ending in pictures.
+
+Starts the stack, submits seeds through the public client as any app would, follows the job, fetches the published
+objects from the bucket, and ends everything it started.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Column, Table
+
+from producer.cli.render import follow
+from producer.cli.runner import EXIT_FAILED, EXIT_INTERRUPTED
+from producer.client import Client, Job
+from producer.contract import SeedResult, SeedStatus, image_key, metadata_key
+from producer.seeds import parse_seeds
+from worker.contact_sheet import contact_sheet
+from worker.errors import SetupError, StorageError
+from worker.files import write_atomically
+from worker.local.stack import Endpoints, ending_on_signals, running_stack
+from worker.settings import StorageSettings
+from worker.storage import ObjectStore
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+TABLE_ROWS = 20
+
+
+@app.command()
+def demo(
+    seeds: Annotated[str, typer.Option(help="Seeds and ranges: '42 7 0..63'.")] = "0..11 42",
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("out"),
+    data: Annotated[Path, typer.Option(help="Folder for everything that the stack writes.")] = Path(".seedmill/demo"),
+) -> None:
+    """Run the whole stack once: seeds in, pictures and captions out."""
+    wanted = parse_seeds([seeds])
+    console = Console(highlight=False)
+    try:
+        with ending_on_signals(), running_stack(data) as stack:
+            with console.status("starting Valkey, an S3 server and a worker with the model preloaded"):
+                ensure_checkpoint(console)
+                stack.start_servers()
+                stack.start_worker()
+            console.print(
+                f"queue {stack.endpoints.redis_url}   S3 {stack.endpoints.s3_url}   data {stack.data}", soft_wrap=True
+            )
+            with Client(stack.endpoints.redis_url) as client:
+                job = run_job(client, wanted)
+                entries = collect(job, stack.endpoints, out, console)
+    except KeyboardInterrupt:
+        console.print("interrupted; everything that was started has been stopped")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    console.print(f"{len(entries)} pictures, metadata.json and contact_sheet.png in [bold]{out}/[/]")
+    if len(entries) < len(wanted):
+        console.print(f"[red]{len(wanted) - len(entries)} seeds failed[/]")
+        raise typer.Exit(EXIT_FAILED)
+
+
+def ensure_checkpoint(console: Console, folder: Path = Path("checkpoints")) -> None:
+    """Make an untrained checkpoint if there is none, and say so.
+
+    Raises:
+        SetupError: if one of the two files is missing, or they cannot be made.
+    """
+    there = [(folder / name).exists() for name in ("best.pt", "tokenizer.json")]
+    if all(there):
+        return
+    if any(there):
+        raise SetupError(f"{folder}/ has only one of best.pt and tokenizer.json: put the other one beside it")
+    command = [sys.executable, "-m", "worker", "checkpoint", "init", "--preset", "demo", "--out", str(folder)]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    if made.returncode:
+        raise SetupError(f"the demo checkpoint could not be made: {made.stderr.strip()}")
+    console.print(
+        f"[yellow]no checkpoint found: made an untrained one in {folder}/, so pictures and captions mean nothing[/]"
+    )
+
+
+def run_job(client: Client, seeds: Any) -> Job:
+    """Submit the seeds and follow the job to its end; an interrupt cancels it."""
+    job = client.submit(seeds)
+    try:
+        return follow(job, None)
+    except BaseException:
+        job.cancel()
+        raise
+
+
+def collect(job: Job, endpoints: Endpoints, out: Path, console: Console) -> list[dict[str, Any]]:
+    """Fetch what was published, save it to ``out`` and show it; returns the metadata of the seeds that succeeded."""
+    settings = StorageSettings.load(
+        s3_endpoint_url=endpoints.s3_url,
+        s3_bucket=endpoints.bucket,
+        s3_prefix="",
+        s3_access_key_id=endpoints.access_key,
+        s3_secret_access_key=endpoints.secret_key,
+    )
+    store = ObjectStore(settings)
+    entries, pictures = [], []
+    table = Table("seed", "caption", Column("object", overflow="fold"), header_style="bold")
+    for result in job.results():
+        if result.status is SeedStatus.SUCCEEDED:
+            entry, png = fetch(store, result)
+            write_atomically(out / entry["image_path"], png)
+            entries.append(entry)
+            pictures.append((result.seed, entry["caption"], png))
+        if table.row_count < TABLE_ROWS:
+            table.add_row(*row(store, result))
+    write_atomically(out / "metadata.json", (json.dumps(entries, indent=2, ensure_ascii=False) + "\n").encode())
+    if pictures:
+        write_atomically(out / "contact_sheet.png", contact_sheet(pictures))
+    console.print(table)
+    if job.counts.total > TABLE_ROWS:
+        console.print(f"... and {job.counts.total - TABLE_ROWS} more")
+    return entries
+
+
+def fetch(store: ObjectStore, result: SeedResult) -> tuple[dict[str, Any], bytes]:
+    """Read the two objects of a seed; returns its metadata entry and the PNG.
+
+    Raises:
+        StorageError: if the picture is not the one that the result names.
+    """
+    model_id = result.model_id or ""
+    facts = json.loads(store.get(metadata_key(model_id, result.seed)))
+    png = store.get(image_key(model_id, result.seed))
+    sha256 = hashlib.sha256(png).hexdigest()
+    if not sha256 == result.sha256 == facts["image"]["sha256"]:
+        raise StorageError(
+            f"seed {result.seed}: the stored picture has SHA-256 {sha256}, its result says {result.sha256}"
+        )
+    name = f"seed_{result.seed:010d}.png"
+    entry = {**facts, "image_path": name, "model_id": model_id, "sha256": sha256, "image_uri": result.image_uri}
+    return entry, png
+
+
+def row(store: ObjectStore, result: SeedResult) -> tuple[str, str, str]:
+    """Return the table row of a seed."""
+    if result.error:
+        return str(result.seed), f"[red]{result.error['type']}: {result.error['message']}[/]", ""
+    url = store.url(image_key(result.model_id or "", result.seed))
+    return str(result.seed), result.caption or "", f"[link={url}]{url}[/link]"

@@ -1,0 +1,77 @@
+"""``python -m worker local up``: the whole stack in the foreground, without Docker, until Ctrl-C."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from worker.commands.demo import ensure_checkpoint
+from worker.errors import SetupError
+from worker.files import write_atomically
+from worker.local.process import Process
+from worker.local.stack import Stack, ending_on_signals, running_stack
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+
+POLL_S = 1.0
+
+
+@app.callback()
+def root() -> None:
+    """The whole stack here, without Docker: Valkey, an S3 server, and a worker."""
+
+
+@app.command()
+def up(
+    data: Annotated[Path, typer.Option(help="Folder for everything that the stack writes.")] = Path(".seedmill/up"),
+    redis_port: Annotated[int, typer.Option(help="Port of Valkey; another is found if it is taken.")] = 6379,
+    s3_port: Annotated[int, typer.Option(help="Port of the S3 server; another is found if it is taken.")] = 9000,
+) -> None:
+    """Start the stack, print where everything is, and stop it on Ctrl-C."""
+    console = Console(highlight=False)
+    try:
+        with ending_on_signals(), running_stack(data) as stack:
+            with console.status("starting"):
+                ensure_checkpoint(console)
+                stack.start_servers(redis_port=redis_port, s3_port=s3_port)
+                worker = stack.start_worker()
+            announce(stack, worker, console)
+            watch(stack, worker)
+    except KeyboardInterrupt:
+        console.print("stopped")
+
+
+def announce(stack: Stack, worker: Process, console: Console) -> None:
+    """Write the variables of the stack to a file, and print what is where and what to try."""
+    endpoints = stack.endpoints
+    variables = stack.data / "env"
+    lines = [f"export {name}={value}" for name, value in endpoints.environment().items()]
+    write_atomically(variables, ("\n".join(lines) + "\n").encode())
+    console.print(
+        f"[bold green]seedmill is up[/]  (worker process {worker.pid})\n\n"
+        f"  queue    {endpoints.redis_url}\n"
+        f"  S3       {endpoints.s3_url}   bucket {endpoints.bucket}\n"
+        f"           access key {endpoints.access_key}   secret key {endpoints.secret_key}\n"
+        f"  data     {stack.data}\n"
+        f"  logs     {stack.logs}\n\n"
+        "[bold]try[/], in another terminal:\n\n"
+        f"  . {variables}\n"
+        "  .venv/bin/seedmill submit 0..99 --wait\n"
+        "  .venv/bin/seedmill queue\n"
+        "  .venv/bin/python -m worker verify 42\n\n"
+        "Ctrl-C stops it; the data stays.",
+        soft_wrap=True,
+    )
+
+
+def watch(stack: Stack, worker: Process) -> NoReturn:
+    """Raise when a part of the stack ends by itself."""
+    while True:
+        for process in (*stack.servers.values(), worker):
+            if process.exit_status is not None:
+                raise SetupError(f"{process.name} ended with status {process.exit_status}: see {process.log}")
+        time.sleep(POLL_S)

@@ -1,0 +1,154 @@
+"""The whole embedded stack: started in order, described by its endpoints, and ended in reverse order.
+
+All data goes under one folder, which one stack at a time may use.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from producer.client import Client
+from worker.errors import SetupError
+from worker.local.process import Process
+from worker.local.servers import start_s3, start_valkey
+
+ACCESS_KEY = "seedmill-local"
+SECRET_KEY = "seedmill-local-secret"  # noqa: S105  # of the embedded stack alone, which listens on 127.0.0.1
+BUCKET = "seedmill"
+WORKER_TIMEOUT_S = 120.0
+WORKER_GRACE_S = 30.0
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where the parts of a stack are."""
+
+    redis_url: str
+    s3_url: str
+    bucket: str = BUCKET
+    access_key: str = ACCESS_KEY
+    secret_key: str = SECRET_KEY
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables with which worker and clients find this stack."""
+        return {
+            "SEEDMILL_REDIS_URL": self.redis_url,
+            "SEEDMILL_S3_BUCKET": self.bucket,
+            "SEEDMILL_S3_CREATE_BUCKET": "true",
+            "AWS_ENDPOINT_URL_S3": self.s3_url,
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_REGION": "us-east-1",
+        }
+
+
+class Stack:
+    """A running stack; made by :func:`running_stack`."""
+
+    def __init__(self, data: Path, cleanup: ExitStack) -> None:
+        self.data = data
+        self.logs = data / "logs"
+        self._cleanup = cleanup
+        self.endpoints: Endpoints
+        self.servers: dict[str, Process] = {}
+
+    def start_servers(self, *, redis_port: int = 0, s3_port: int = 0) -> None:
+        """Start Valkey and the S3 server on the given ports, or on free ones."""
+        valkey = start_valkey(self.data / "valkey", self.logs, port=redis_port)
+        self._cleanup.callback(valkey.process.stop)
+        s3 = start_s3(self.data / "s3", self.logs, access_key=ACCESS_KEY, secret_key=SECRET_KEY, port=s3_port)
+        self._cleanup.callback(s3.process.stop)
+        self.servers = {"valkey": valkey.process, "s3": s3.process}
+        self.endpoints = Endpoints(f"redis://127.0.0.1:{valkey.port}/0", f"http://127.0.0.1:{s3.port}")
+
+    def start_worker(self, environment: Mapping[str, str] | None = None, *, wait: bool = True) -> Process:
+        """Start a worker process; with ``wait`` returns when its model is warm and it takes messages."""
+        worker = Process(
+            "the worker",
+            [sys.executable, "-m", "worker", "run"],
+            log=self.logs / "worker.log",
+            environment={**self.endpoints.environment(), "PYTHONUNBUFFERED": "1", **(environment or {})},
+        )
+        self._cleanup.callback(worker.stop, grace_s=WORKER_GRACE_S)
+        if wait:
+            self.wait_for(worker)
+        return worker
+
+    def wait_for(self, worker: Process) -> None:
+        """Block until that worker's heartbeat is seen."""
+        with Client(self.endpoints.redis_url) as client:
+            worker.wait_ready(
+                lambda: any(seen["pid"] == worker.pid for seen in client.queue().workers), timeout_s=WORKER_TIMEOUT_S
+            )
+
+
+@contextmanager
+def running_stack(data: Path) -> Iterator[Stack]:
+    """Yield a stack over the folder ``data`` with nothing started yet; whatever is started in it ends with it.
+
+    Raises:
+        SetupError: if another stack is using the folder.
+    """
+    data = data.resolve()
+    data.mkdir(parents=True, exist_ok=True)
+    with _locked(data), ExitStack() as cleanup:
+        try:
+            yield Stack(data, cleanup)
+        finally:
+            with _signals_ignored():
+                cleanup.close()
+
+
+@contextmanager
+def ending_on_signals() -> Iterator[None]:
+    """Turn SIGTERM and SIGHUP into SystemExit, so that they end a stack as tidily as Ctrl-C does."""
+
+    def leave(number: int, _: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _signals_ignored() -> Iterator[None]:
+    """Let nothing cut the cleaning up short: it is bounded in time."""
+    before = {
+        number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _locked(data: Path) -> Iterator[None]:
+    with (data / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.seek(0)
+            raise SetupError(
+                f"{data} is in use by another stack (process {lock.read().strip() or 'unknown'}): "
+                "stop it, or choose another folder with --data"
+            ) from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield

@@ -1,0 +1,78 @@
+"""The worker's own settings, read from the environment: model, device, batches, bucket.
+
+Where Redis is and how long results live is shared with the producers (producer/settings.py). S3 uses the variables
+that every S3 tool uses.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, Field, SecretStr
+
+from producer.settings import ProducerSettings, Settings
+
+
+class StorageSettings(Settings):
+    """The object store."""
+
+    s3_bucket: str = Field(default="seedmill", min_length=3, max_length=63)
+    """Bucket that pictures and metadata go to."""
+
+    s3_prefix: str = Field(default="", pattern=r"^([^/].*/)?$")
+    """Put before every object key; ends in a slash, or is empty."""
+
+    s3_create_bucket: bool = False
+    """Make the bucket at start if it is missing."""
+
+    s3_endpoint_url: str | None = Field(
+        default=None, validation_alias=AliasChoices("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+    )
+    """The S3-compatible server; without it, AWS."""
+
+    s3_region: str = Field(default="us-east-1", validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"))
+    """Region used to sign requests."""
+
+    s3_access_key_id: SecretStr | None = Field(default=None, validation_alias="AWS_ACCESS_KEY_ID")
+    """Access key; without it, boto3's own chain (profile, instance role) is asked."""
+
+    s3_secret_access_key: SecretStr | None = Field(default=None, validation_alias="AWS_SECRET_ACCESS_KEY")
+    """Secret of the access key."""
+
+    s3_session_token: SecretStr | None = Field(default=None, validation_alias="AWS_SESSION_TOKEN")
+    """Token of temporary keys."""
+
+    s3_timeout_s: float = Field(default=10.0, gt=0)
+    """Seconds to wait for a connection and for each answer of the object store."""
+
+
+class WorkerSettings(ProducerSettings, StorageSettings):
+    """Everything that a worker reads."""
+
+    checkpoint: Path = Path("checkpoints/best.pt")
+    """The model's weights."""
+
+    tokenizer: Path = Path("checkpoints/tokenizer.json")
+    """The tokenizer that belongs to them."""
+
+    device: Literal["auto", "cpu", "cuda"] | str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    """Where the model runs: auto, cpu, cuda or cuda:N."""
+
+    cpu_threads: int = Field(default=0, ge=0, le=1024)
+    """Pictures that a CPU decodes side by side; 0 for one a core. Does not change any result."""
+
+    max_batch: int = Field(default=32, ge=1, le=1024)
+    """Most seeds that the model computes in one go."""
+
+    concurrency: int = Field(default=8, ge=1, le=256)
+    """Messages that the worker holds at a time."""
+
+    upload_threads: int = Field(default=8, ge=1, le=256)
+    """Pictures that are encoded and uploaded side by side."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least level of log lines that are written."""
+
+    log_format: Literal["auto", "json", "text"] = "auto"
+    """Form of log lines; auto is text on a terminal and JSON elsewhere."""

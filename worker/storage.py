@@ -1,0 +1,157 @@
+"""The object store: bytes under a key in one bucket of any S3-compatible server.
+
+Bucket and prefix come from the settings alone; no message can choose where to write. Knows nothing of models or
+queues. boto3's errors become StorageError, in one line that says what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+from pydantic import SecretStr
+
+from worker.errors import ObjectMissing, StorageError
+from worker.settings import StorageSettings
+
+MISSING_KEY = {"NoSuchKey", "404", "NotFound"}
+ALREADY_THERE = {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}
+WRONG_KEYS = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
+
+
+class ObjectStore:
+    """Reads and writes objects; safe to use from many threads.
+
+    Args:
+        settings: bucket, prefix, endpoint and keys.
+        connections: connections kept open at most.
+    """
+
+    def __init__(self, settings: StorageSettings, *, connections: int = 10) -> None:
+        self.settings = settings
+        with self._translated():
+            self._s3: Any = boto3.session.Session().client(
+                "s3",
+                endpoint_url=settings.s3_endpoint_url,
+                region_name=settings.s3_region,
+                aws_access_key_id=_reveal(settings.s3_access_key_id),
+                aws_secret_access_key=_reveal(settings.s3_secret_access_key),
+                aws_session_token=_reveal(settings.s3_session_token),
+                config=_config(settings.s3_timeout_s, connections),
+            )
+
+    @property
+    def where(self) -> str:
+        """The bucket and its server, for messages."""
+        return f"bucket {self.settings.s3_bucket!r} at {self.settings.s3_endpoint_url or 'AWS S3'}"
+
+    def ensure_bucket(self) -> None:
+        """Check that the bucket can be used, making it if the settings allow.
+
+        Raises:
+            StorageError: if the server does not answer, the keys are refused, or the bucket is missing.
+        """
+        bucket = self.settings.s3_bucket
+        try:
+            with self._translated():
+                self._s3.head_bucket(Bucket=bucket)
+        except ObjectMissing:
+            if not self.settings.s3_create_bucket:
+                raise StorageError(
+                    f"{self.where} does not exist: create it, or set SEEDMILL_S3_CREATE_BUCKET=true"
+                ) from None
+            with self._translated(accept=ALREADY_THERE):
+                self._s3.create_bucket(Bucket=bucket)
+
+    def put(self, key: str, data: bytes, content_type: str) -> None:
+        """Write ``data`` under ``key``; the store makes it visible at once or not at all."""
+        with self._translated(key):
+            self._s3.put_object(
+                Bucket=self.settings.s3_bucket, Key=self._full(key), Body=data, ContentType=content_type
+            )
+
+    def get(self, key: str) -> bytes:
+        """Return the bytes under ``key``.
+
+        Raises:
+            ObjectMissing: if there is no such object.
+        """
+        with self._translated(key):
+            answer = self._s3.get_object(Bucket=self.settings.s3_bucket, Key=self._full(key))
+            return bytes(answer["Body"].read())
+
+    def delete(self, key: str) -> None:
+        """Remove the object under ``key``, if there is one."""
+        with self._translated(key):
+            self._s3.delete_object(Bucket=self.settings.s3_bucket, Key=self._full(key))
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Yield the keys that begin with ``prefix``, in order, read page by page."""
+        full = self._full(prefix)
+        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.settings.s3_bucket, Prefix=full)
+        with self._translated(prefix):
+            for page in pages:
+                for entry in page.get("Contents", ()):
+                    yield entry["Key"].removeprefix(self.settings.s3_prefix)
+
+    def uri(self, key: str) -> str:
+        """Return ``s3://bucket/key``."""
+        return f"s3://{self.settings.s3_bucket}/{self._full(key)}"
+
+    def url(self, key: str) -> str:
+        """Return the object's plain address on the server; reading it needs the right to, or a signature."""
+        endpoint = self.settings.s3_endpoint_url or f"https://s3.{self.settings.s3_region}.amazonaws.com"
+        return f"{endpoint.rstrip('/')}/{self.settings.s3_bucket}/{self._full(key)}"
+
+    def _full(self, key: str) -> str:
+        return self.settings.s3_prefix + key
+
+    @contextmanager
+    def _translated(self, key: str = "", *, accept: frozenset[str] | set[str] = frozenset()) -> Iterator[None]:
+        try:
+            yield
+        except ClientError as error:
+            code = str(error.response.get("Error", {}).get("Code", ""))
+            if code in accept:
+                return
+            raise self._refusal(code, error, key) from error
+        except (NoCredentialsError, PartialCredentialsError) as error:
+            raise StorageError(f"no keys for {self.where}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from error
+        except (BotoCoreError, ValueError) as error:
+            raise StorageError(
+                f"{self.where} cannot be reached ({error}): start it, or correct AWS_ENDPOINT_URL_S3"
+            ) from error
+
+    def _refusal(self, code: str, error: ClientError, key: str) -> StorageError:
+        if code in WRONG_KEYS:
+            return StorageError(
+                f"{self.where} refused the keys ({code}): correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+                "or give them the right to it"
+            )
+        if code in MISSING_KEY:
+            return ObjectMissing(f"{key or 'it'} is not in {self.where}")
+        if code == "NoSuchBucket":
+            return StorageError(f"{self.where} does not exist: create it, or set SEEDMILL_S3_CREATE_BUCKET=true")
+        return StorageError(f"{self.where} refused: {error}")
+
+
+def _reveal(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret else None
+
+
+def _config(timeout_s: float, connections: int) -> Config:
+    """Return the client options that every S3-compatible server takes; checksums only where they are required."""
+    return Config(
+        signature_version="s3v4",
+        s3={"addressing_style": "path"},
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        retries={"mode": "standard", "max_attempts": 5},
+        connect_timeout=timeout_s,
+        read_timeout=timeout_s,
+        max_pool_connections=connections,
+    )
