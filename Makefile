@@ -22,10 +22,10 @@ help:  ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(VENV)/runtime  ## run the whole stack once: SEEDS="42 7 0..63" OUT=folder
-	@$(BIN)/python -m worker demo --seeds "$(SEEDS)" --out "$(OUT)" --data "$(DATA)/demo"
+	@exec $(BIN)/python -m worker demo --seeds "$(SEEDS)" --out "$(OUT)" --data "$(DATA)/demo"
 
 up: $(VENV)/runtime  ## keep the stack running until Ctrl-C
-	@$(BIN)/python -m worker local up --data "$(DATA)/up"
+	@exec $(BIN)/python -m worker local up --data "$(DATA)/up"
 
 test: $(VENV)/dev  ## run the tests on a real Valkey and a real S3 server
 	@$(BIN)/python -m pytest -m "not slow"

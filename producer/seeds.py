@@ -17,9 +17,16 @@ from producer.errors import InvalidSeed
 Seeds: TypeAlias = int | range | Iterable[int]
 """What ``submit`` takes."""
 
+SHOWN_CHARACTERS = 60
 NUMBER = re.compile(r"[+-]?[0-9]{1,20}")
 SPAN = re.compile(r"([+-]?[0-9]{1,20})\.\.([+-]?[0-9]{1,20})")
 LIMITS = f"a seed is a whole number from 0 to {MAX_SEED}"
+
+
+def shorten(value: object) -> str:
+    """Return ``repr(value)``, cut to a length that fits a message."""
+    text = repr(value)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
 
 
 def check_seed(value: object) -> int:
@@ -35,9 +42,9 @@ def check_seed(value: object) -> int:
     except TypeError:
         seed = None
     if seed is None or isinstance(value, bool):
-        raise InvalidSeed(f"{value!r} ({type(value).__name__}) is not a seed: {LIMITS}")
+        raise InvalidSeed(f"{shorten(value)} ({type(value).__name__}) is not a seed: {LIMITS}")
     if not 0 <= seed <= MAX_SEED:
-        raise InvalidSeed(f"{seed} is not a seed: {LIMITS}")
+        raise InvalidSeed(f"{shorten(seed)} is not a seed: {LIMITS}")
     return seed
 
 
@@ -106,10 +113,10 @@ def _parse_span(text: str) -> range:
     if match:
         first, last = (check_seed(int(end)) for end in match.groups())
         if first > last:
-            raise InvalidSeed(f"{text!r} runs backwards: write {last}..{first}")
+            raise InvalidSeed(f"{shorten(text)} runs backwards: write {last}..{first}")
         return range(first, last + 1)
     if not NUMBER.fullmatch(text):
-        raise InvalidSeed(f"{text!r} is not a seed: {LIMITS}; a range is written 0..99")
+        raise InvalidSeed(f"{shorten(text)} is not a seed: {LIMITS}; a range is written 0..99")
     seed = check_seed(int(text))
     return range(seed, seed + 1)
 

@@ -12,9 +12,6 @@ from producer.connection import TIMEOUT_S, normalize_url
 from producer.contract import QUEUE
 from worker.settings import WorkerSettings
 
-VISIBILITY_TIMEOUT_S = 600
-"""After so long a message that a worker holds is given to another; above the longest chunk."""
-
 
 def build_app(settings: WorkerSettings) -> Celery:
     """Return the application; it knows no task yet (worker/task.py) and connects to nothing."""
@@ -47,7 +44,7 @@ def build_app(settings: WorkerSettings) -> Celery:
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         broker_transport_options={
-            "visibility_timeout": VISIBILITY_TIMEOUT_S,
+            "visibility_timeout": settings.visibility_timeout_s,
             "unacked_restore_interval": 1,
             "unacked_restore_throttle": 1,
             "unacked_mutex_expire": 10,

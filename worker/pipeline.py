@@ -127,7 +127,6 @@ class Pipeline:
         log.debug("batch generated", action="batch_generated", seeds=len(batch), ms=spent)
         for item, result in zip(batch, generated, strict=True):
             item.timings["generate_ms"] = spent
-            item.timings["batch_size"] = len(batch)
             if isinstance(result, Exception):
                 item.fail(result)
             else:

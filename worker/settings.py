@@ -56,7 +56,7 @@ class WorkerSettings(ProducerSettings, StorageSettings):
     tokenizer: Path = Path("checkpoints/tokenizer.json")
     """The tokenizer that belongs to them."""
 
-    device: Literal["auto", "cpu", "cuda"] | str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     """Where the model runs: auto, cpu, cuda or cuda:N."""
 
     cpu_threads: int = Field(default=0, ge=0, le=1024)
@@ -67,6 +67,9 @@ class WorkerSettings(ProducerSettings, StorageSettings):
 
     concurrency: int = Field(default=8, ge=1, le=256)
     """Messages that the worker holds at a time."""
+
+    visibility_timeout_s: int = Field(default=300, ge=5)
+    """Seconds after which a message that a dead worker held is given to another; longer than a chunk may take."""
 
     upload_threads: int = Field(default=8, ge=1, le=256)
     """Pictures that are encoded and uploaded side by side."""

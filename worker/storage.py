@@ -140,7 +140,7 @@ class ObjectStore:
 
 
 def _reveal(secret: SecretStr | None) -> str | None:
-    return secret.get_secret_value() if secret else None
+    return (secret.get_secret_value() or None) if secret else None
 
 
 def _config(timeout_s: float, connections: int) -> Config:

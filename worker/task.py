@@ -13,7 +13,7 @@ from celery import Celery
 from celery.exceptions import Reject
 
 from producer.contract import MAX_CHUNK_SIZE, TASK_NAME, ChunkMessage, SeedResult
-from producer.errors import QueueError
+from producer.errors import InvalidSeed, QueueError
 from producer.records import Verdict
 from producer.seeds import check_seeds
 from worker.errors import InvalidMessage
@@ -32,9 +32,18 @@ def register(app: Celery, process: Process, recorder: Recorder) -> None:
     """
 
     @app.task(  # type: ignore[untyped-decorator]
-        name=TASK_NAME, bind=True, acks_late=True, ignore_result=True, store_errors_even_if_ignored=True
+        name=TASK_NAME,
+        bind=True,
+        acks_late=True,
+        ignore_result=True,
+        store_errors_even_if_ignored=True,
+        throws=(InvalidSeed, InvalidMessage),
     )
-    def generate(self: Any, seeds: Any, job_id: str | None = None, chunk: int = 0) -> dict[str, Any] | None:
+    def generate(
+        self: Any, seeds: Any = None, job_id: Any = None, chunk: Any = 0, **unknown: Any
+    ) -> dict[str, Any] | None:
+        if unknown:
+            raise InvalidMessage(f"unknown arguments {sorted(unknown)}: send seeds alone")
         message = read_message(self.request.id, seeds, job_id, chunk)
         with structlog.contextvars.bound_contextvars(job_id=message.job_id, chunk=message.chunk):
             try:

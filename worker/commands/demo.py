@@ -26,7 +26,7 @@ from worker.contact_sheet import contact_sheet
 from worker.errors import SetupError, StorageError
 from worker.files import write_atomically
 from worker.local.stack import Endpoints, ending_on_signals, running_stack
-from worker.settings import StorageSettings
+from worker.settings import WorkerSettings
 from worker.storage import ObjectStore
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -64,23 +64,27 @@ def demo(
         raise typer.Exit(EXIT_FAILED)
 
 
-def ensure_checkpoint(console: Console, folder: Path = Path("checkpoints")) -> None:
-    """Make an untrained checkpoint if there is none, and say so.
+def ensure_checkpoint(console: Console) -> None:
+    """Make an untrained checkpoint where the settings expect one and there is none, and say so.
 
     Raises:
         SetupError: if one of the two files is missing, or they cannot be made.
     """
-    there = [(folder / name).exists() for name in ("best.pt", "tokenizer.json")]
-    if all(there):
+    settings = WorkerSettings.load()
+    files = (settings.checkpoint, settings.tokenizer)
+    there = [path for path in files if path.exists()]
+    if len(there) == len(files):
         return
-    if any(there):
-        raise SetupError(f"{folder}/ has only one of best.pt and tokenizer.json: put the other one beside it")
+    folder = settings.checkpoint.parent
+    if there or files != (folder / "best.pt", folder / "tokenizer.json"):
+        missing = next(path for path in files if path not in there)
+        raise SetupError(f"{missing} is missing: put it there, or correct SEEDMILL_CHECKPOINT and SEEDMILL_TOKENIZER")
     command = [sys.executable, "-m", "worker", "checkpoint", "init", "--preset", "demo", "--out", str(folder)]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     if made.returncode:
         raise SetupError(f"the demo checkpoint could not be made: {made.stderr.strip()}")
     console.print(
-        f"[yellow]no checkpoint found: made an untrained one in {folder}/, so pictures and captions mean nothing[/]"
+        f"[yellow]no checkpoint in {folder}/: made an untrained one, whose pictures and captions mean nothing[/]"
     )
 
 
@@ -90,20 +94,14 @@ def run_job(client: Client, seeds: Any) -> Job:
     try:
         return follow(job, None)
     except BaseException:
+        print("stopping: the worker finishes what it has taken", file=sys.stderr)
         job.cancel()
         raise
 
 
 def collect(job: Job, endpoints: Endpoints, out: Path, console: Console) -> list[dict[str, Any]]:
     """Fetch what was published, save it to ``out`` and show it; returns the metadata of the seeds that succeeded."""
-    settings = StorageSettings.load(
-        s3_endpoint_url=endpoints.s3_url,
-        s3_bucket=endpoints.bucket,
-        s3_prefix="",
-        s3_access_key_id=endpoints.access_key,
-        s3_secret_access_key=endpoints.secret_key,
-    )
-    store = ObjectStore(settings)
+    store = ObjectStore(endpoints.storage())
     entries, pictures = [], []
     table = Table("seed", "caption", Column("object", overflow="fold"), header_style="bold")
     for result in job.results():

@@ -19,6 +19,7 @@ from producer.client import Client
 from worker.errors import SetupError
 from worker.local.process import Process
 from worker.local.servers import start_s3, start_valkey
+from worker.settings import StorageSettings
 
 ACCESS_KEY = "seedmill-local"
 SECRET_KEY = "seedmill-local-secret"  # noqa: S105  # of the embedded stack alone, which listens on 127.0.0.1
@@ -44,12 +45,27 @@ class Endpoints:
         return {
             "SEEDMILL_REDIS_URL": self.redis_url,
             "SEEDMILL_S3_BUCKET": self.bucket,
+            "SEEDMILL_S3_PREFIX": "",
             "SEEDMILL_S3_CREATE_BUCKET": "true",
             "AWS_ENDPOINT_URL_S3": self.s3_url,
             "AWS_ACCESS_KEY_ID": self.access_key,
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_SESSION_TOKEN": "",
             "AWS_REGION": "us-east-1",
         }
+
+    def storage(self) -> StorageSettings:
+        """Return the settings with which this process reaches the bucket, whatever its environment says."""
+        return StorageSettings.load(
+            s3_bucket=self.bucket,
+            s3_prefix="",
+            s3_create_bucket=True,
+            s3_endpoint_url=self.s3_url,
+            s3_region="us-east-1",
+            s3_access_key_id=self.access_key,
+            s3_secret_access_key=self.secret_key,
+            s3_session_token="",  # none
+        )
 
 
 class Stack:
@@ -101,6 +117,7 @@ def running_stack(data: Path) -> Iterator[Stack]:
     """
     data = data.resolve()
     data.mkdir(parents=True, exist_ok=True)
+    _bypass_proxies()
     with _locked(data), ExitStack() as cleanup:
         try:
             yield Stack(data, cleanup)
@@ -135,6 +152,12 @@ def _signals_ignored() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _bypass_proxies() -> None:
+    """Keep requests to the stack away from a proxy that the environment names, here and in the children."""
+    for name in ("no_proxy", "NO_PROXY"):
+        os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1")))
 
 
 @contextmanager

@@ -1,0 +1,299 @@
+"""The commands as a user types them: output, files and exit status."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from producer import Client
+from producer.contract import image_key
+from tests.support import one_line, run_seedmill, run_worker_command
+from worker.local.process import Process, free_port
+from worker.local.stack import Endpoints
+from worker.storage import ObjectStore
+
+
+@pytest.fixture
+def environment(endpoints: Endpoints, worker: Process, model_environment: dict[str, str]) -> dict[str, str]:
+    return {**endpoints.environment(), **model_environment}
+
+
+# seedmill
+
+
+def test_submit_prints_the_id_that_status_and_results_take(environment: dict[str, str]) -> None:
+    done = run_seedmill("submit", "7", "8..9", "--json", environment=environment)
+    assert done.returncode == 0, done.stderr
+    job = json.loads(done.stdout)
+    assert job["counts"]["total"] == 3
+    waited = run_seedmill("wait", job["id"], "--json", environment=environment)
+    assert waited.returncode == 0
+    assert json.loads(waited.stdout)["status"] == "succeeded"
+    seen = json.loads(run_seedmill("status", job["id"], "--json", environment=environment).stdout)
+    assert (seen["id"], seen["status"]) == (job["id"], "succeeded")
+    results = json.loads(run_seedmill("results", job["id"], "--json", environment=environment).stdout)
+    assert [entry["seed"] for entry in results] == [7, 8, 9]
+    assert all(entry["image_uri"].startswith("s3://") for entry in results)
+
+
+def test_submit_and_wait_shows_pictures_for_people(environment: dict[str, str]) -> None:
+    done = run_seedmill("submit", "0..3", "--wait", environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert "4 succeeded of 4 seeds" in done.stdout
+    assert done.stdout.count("seed_000000000") == 4
+    assert "4/4" in done.stderr
+
+
+def test_submit_names_its_job_and_a_repeat_is_the_same_job(environment: dict[str, str]) -> None:
+    for _ in range(2):
+        done = run_seedmill("submit", "5", "--id", "the-same", "--wait", "--json", environment=environment)
+        assert json.loads(done.stdout)["id"] == "the-same"
+        assert len(json.loads(done.stdout)["results"]) == 1
+
+
+def test_cancel_and_queue_tell_the_truth(quiet: Endpoints) -> None:
+    environment = quiet.environment()
+    job = json.loads(run_seedmill("submit", "0..99", "--json", environment=environment).stdout)
+    depth = json.loads(run_seedmill("queue", "--json", environment=environment).stdout)
+    assert depth == {"waiting": 4, "held": 0, "workers": []}
+    assert "4 messages waiting" in run_seedmill("queue", environment=environment).stdout
+    canceled = run_seedmill("cancel", job["id"], environment=environment)
+    assert canceled.returncode == 0
+    assert "canceled" in canceled.stdout
+    waited = run_seedmill("wait", job["id"], environment=environment)
+    assert waited.returncode == 1
+    assert "100 canceled" in waited.stdout
+
+
+def test_the_url_can_be_given_as_an_option(quiet: Endpoints) -> None:
+    done = run_seedmill("queue", "--json", "--redis-url", quiet.redis_url)
+    assert json.loads(done.stdout)["waiting"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["submit", "x"], "'x' is not a seed"),
+        (["submit", "5..1"], "backwards"),
+        (["submit", "4294967296"], "4294967296"),
+        (["submit", "1.5"], "'1.5'"),
+        (["submit", "1", "--id", "a b"], "'a b'"),
+        (["status", "nobody"], "'nobody' is not found"),
+        (["results", "nobody"], "not found"),
+        (["wait", "nobody"], "not found"),
+        (["cancel", "nobody"], "not found"),
+        (["queue", "--redis-url", "http://h"], "SEEDMILL_REDIS_URL"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_status_2(quiet: Endpoints, arguments: list[str], words: str) -> None:
+    done = run_seedmill(*arguments, environment=quiet.environment())
+    assert done.returncode == 2
+    assert words in one_line(done.stderr)
+    with Client(quiet.redis_url) as client:
+        assert client.queue().waiting == 0
+
+
+@pytest.mark.parametrize("arguments", [["submit"], ["status"], ["nonsense"], ["submit", "1", "--timeout", "soon"]])
+def test_incomplete_commands_have_status_2(arguments: list[str]) -> None:
+    assert run_seedmill(*arguments).returncode == 2
+
+
+def test_a_server_that_is_not_there_is_status_3() -> None:
+    done = run_seedmill("queue", "--redis-url", f"redis://127.0.0.1:{free_port()}/0")
+    assert done.returncode == 3
+    assert "does not answer" in one_line(done.stderr)
+
+
+def test_a_timeout_is_status_4_and_says_that_the_job_goes_on(quiet: Endpoints) -> None:
+    done = run_seedmill("submit", "1", "--wait", "--timeout", "0.1", environment=quiet.environment())
+    assert done.returncode == 4
+    assert "still queued after 0.1 s" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_debug_shows_the_traceback() -> None:
+    assert "Traceback" in run_seedmill("submit", "x", "--debug").stderr
+
+
+# python -m worker
+
+
+def test_generate_saves_pictures_and_metadata_without_any_server(
+    model_environment: dict[str, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "samples"
+    done = run_worker_command("generate", "--seeds", "0..4 42", "--out", str(out), environment=model_environment)
+    assert done.returncode == 0, done.stderr
+    entries = json.loads((out / "metadata.json").read_text())
+    assert [entry["seed"] for entry in entries] == [0, 1, 2, 3, 4, 42]
+    for entry in entries:
+        with Image.open(out / entry["image_path"]) as image:
+            assert (image.mode, image.size) == ("RGB", (256, 256))
+        assert {"seed", "caption", "latent_dim", "image_size", "device", "model", "sha256"} <= set(entry)
+    assert "6/6" in done.stderr
+    assert "untrained" in done.stderr
+
+
+def test_generate_gives_the_bytes_that_the_worker_publishes(
+    environment: dict[str, str], endpoints: Endpoints, store: ObjectStore, tmp_path: Path
+) -> None:
+    run_worker_command("generate", "--seed", "42", "--out", str(tmp_path), environment=environment)
+    with Client(endpoints.redis_url) as client:
+        (result,) = client.submit(42).wait(60).results()
+    published = store.get(image_key(str(result.model_id), 42))
+    assert (tmp_path / "seed_0000000042.png").read_bytes() == published
+
+
+def test_generate_asks_until_it_is_told_to_quit(model_environment: dict[str, str], tmp_path: Path) -> None:
+    done = run_worker_command(
+        "generate", "--interactive", "--out", str(tmp_path), environment=model_environment, stdin="7\nx\n1..2\nq\n9\n"
+    )
+    assert done.returncode == 0, done.stderr
+    names = sorted(path.name for path in tmp_path.glob("*.png"))
+    assert names == [f"seed_{seed:010d}.png" for seed in (1, 2, 7)]
+    assert "'x' is not a seed" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--seed", "x"], "'x' is not a seed"),
+        (["--seeds", "5..1"], "backwards"),
+        (["--seed", "1", "--device", "tpu"], "tpu"),
+        ([], "--interactive"),
+    ],
+)
+def test_generate_refuses_what_it_cannot_do(arguments: list[str], words: str, tmp_path: Path) -> None:
+    done = run_worker_command("generate", *arguments, "--out", str(tmp_path / "none"))
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_checkpoint_can_be_made_and_shown(tmp_path: Path) -> None:
+    made = run_worker_command("checkpoint", "init", "--preset", "demo", "--out", str(tmp_path))
+    assert made.returncode == 0, made.stderr
+    assert "UNTRAINED" in made.stdout
+    files = [str(tmp_path / "best.pt"), "--tokenizer", str(tmp_path / "tokenizer.json")]
+    facts = json.loads(run_worker_command("checkpoint", "show", *files, "--json").stdout)
+    assert (facts["latent_dim"], facts["vocab_size"], facts["image_size"]) == (1024, 1266, 256)
+    assert facts["tokenizer_tokens"] == 1266
+    assert facts["trained"] is False
+    assert len(facts["sha256"]) == 64
+    again = run_worker_command("checkpoint", "init", "--out", str(tmp_path))
+    assert again.returncode == 1
+    assert "--force" in one_line(again.stderr)
+    forced = run_worker_command("checkpoint", "init", "--out", str(tmp_path), "--force")
+    assert forced.returncode == 0
+    same = json.loads(run_worker_command("checkpoint", "show", *files, "--json").stdout)
+    assert same["sha256"] == facts["sha256"]
+
+
+def test_an_unknown_preset_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    done = run_worker_command("checkpoint", "init", "--preset", "huge", "--out", str(tmp_path))
+    assert done.returncode == 2
+    assert "demo or large" in done.stderr
+
+
+def test_doctor_passes_where_all_is_well(environment: dict[str, str]) -> None:
+    done = run_worker_command("doctor", "--json", environment=environment)
+    assert done.returncode == 0, done.stdout
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    outcomes = {name: check["outcome"] for name, check in checks.items()}
+    assert outcomes == {
+        "python": "pass",
+        "packages": "pass",
+        "device": "pass",
+        "model": "warn",
+        "generation": "pass",
+        "queue": "pass",
+        "workers": "pass",
+        "storage": "pass",
+    }
+    assert "untrained" in checks["model"]["detail"]
+
+
+def test_doctor_skips_what_is_not_configured(model_environment: dict[str, str]) -> None:
+    done = run_worker_command("doctor", environment=model_environment)
+    assert done.returncode == 0
+    assert done.stdout.count("skip") == 3
+
+
+def test_doctor_fails_with_what_to_do(environment: dict[str, str]) -> None:
+    broken = {
+        **environment,
+        "SEEDMILL_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0",
+        "AWS_SECRET_ACCESS_KEY": "hush",
+        "SEEDMILL_CHECKPOINT": "nowhere.pt",
+    }
+    done = run_worker_command("doctor", "--json", environment=broken)
+    assert done.returncode == 1
+    failed = {c["name"]: c["detail"] for c in json.loads(done.stdout)["checks"] if c["outcome"] == "fail"}
+    assert set(failed) == {"model", "queue", "workers", "storage"}
+    assert "checkpoint init" in failed["model"]
+    assert "hush" not in done.stdout
+
+
+def test_verify_proves_what_is_published(environment: dict[str, str], endpoints: Endpoints) -> None:
+    with Client(endpoints.redis_url) as client:
+        job = client.submit([501, 502]).wait(60)
+    for arguments in (["501", "502"], ["--job", job.id], ["--sample", "2"]):
+        done = run_worker_command("verify", *arguments, "--json", environment=environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+        report = json.loads(done.stdout)
+        assert (report["same"], report["compared"]) == (2, 2)
+        assert {entry["finding"] for entry in report["seeds"]} == {"same"}
+
+
+def test_verify_finds_what_was_tampered_with_and_what_is_not_there(
+    environment: dict[str, str], endpoints: Endpoints, store: ObjectStore
+) -> None:
+    with Client(endpoints.redis_url) as client:
+        (result, _) = client.submit([601, 602]).wait(60).results()
+    key = image_key(str(result.model_id), 601)
+    whole = store.get(key)
+    store.put(key, whole[:-10], "image/png")
+    done = run_worker_command("verify", "601..603", "--json", environment=environment)
+    store.put(key, whole, "image/png")
+    assert done.returncode == 1
+    findings = {entry["seed"]: entry["finding"] for entry in json.loads(done.stdout)["seeds"]}
+    assert findings == {601: "damaged", 602: "same", 603: "not published"}
+
+
+def test_verify_says_clearly_when_another_model_made_it(
+    environment: dict[str, str], endpoints: Endpoints, tmp_path: Path
+) -> None:
+    with Client(endpoints.redis_url) as client:
+        job = client.submit([701]).wait(60)
+    run_worker_command("checkpoint", "init", "--seed", "5", "--out", str(tmp_path))
+    other = {
+        **environment,
+        "SEEDMILL_CHECKPOINT": str(tmp_path / "best.pt"),
+        "SEEDMILL_TOKENIZER": str(tmp_path / "tokenizer.json"),
+    }
+    done = run_worker_command("verify", "--job", job.id, environment=other)
+    assert done.returncode == 1
+    assert "other model" in done.stdout
+    assert "made by demo-" in " ".join(done.stdout.split())
+
+
+def test_the_list_of_commands_is_shown() -> None:
+    shown = run_worker_command("--help")
+    assert shown.returncode == 0
+    for name in ("run", "doctor", "generate", "verify", "checkpoint", "local", "demo"):
+        assert name in shown.stdout
+    assert "--seeds" in run_worker_command("demo", "--help").stdout
+    assert run_worker_command("nonsense").returncode == 2
+
+
+def test_pictures_carry_their_story(environment: dict[str, str], endpoints: Endpoints, store: ObjectStore) -> None:
+    with Client(endpoints.redis_url) as client:
+        (result,) = client.submit(42).wait(60).results()
+    info = Image.open(io.BytesIO(store.get(image_key(str(result.model_id), 42)))).info
+    assert info["parameters"].startswith(f"{result.caption}\n")
+    assert json.loads(info["seedmill"])["model"]["id"] == result.model_id

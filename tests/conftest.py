@@ -1,0 +1,75 @@
+"""Real servers for the session: Valkey and an S3 server on free ports, started here and ended here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.support import write_model
+from worker.local.process import Process
+from worker.local.stack import Endpoints, Stack, running_stack
+from worker.model.config import PRESETS
+from worker.storage import ObjectStore
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Valkey and the S3 server; workers started in it end with the session."""
+    with running_stack(tmp_path_factory.mktemp("stack")) as running:
+        running.start_servers()
+        yield running
+
+
+@pytest.fixture(scope="session")
+def endpoints(stack: Stack) -> Endpoints:
+    """Where the servers are; database 0 belongs to the session's worker."""
+    return stack.endpoints
+
+
+@pytest.fixture(scope="session")
+def store(endpoints: Endpoints) -> ObjectStore:
+    """The session's bucket."""
+    store = ObjectStore(endpoints.storage())
+    store.ensure_bucket()
+    return store
+
+
+@pytest.fixture
+def quiet(endpoints: Endpoints) -> Endpoints:
+    """The servers, with a Redis database of its own that is empty and that no worker listens to."""
+    url = endpoints.redis_url.removesuffix("/0") + "/9"
+    client = redis.Redis.from_url(url)
+    client.flushdb()
+    client.close()
+    return replace(endpoints, redis_url=url)
+
+
+@pytest.fixture(scope="session")
+def demo_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with best.pt and tokenizer.json of the demo preset, untrained."""
+    return write_model(tmp_path_factory.mktemp("demo_model"), PRESETS["demo"])
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with best.pt and tokenizer.json of a model that is quick to load."""
+    return write_model(tmp_path_factory.mktemp("tiny_model"))
+
+
+@pytest.fixture(scope="session")
+def model_environment(demo_model: Path) -> dict[str, str]:
+    """The variables that name the demo model."""
+    return {
+        "SEEDMILL_CHECKPOINT": str(demo_model / "best.pt"),
+        "SEEDMILL_TOKENIZER": str(demo_model / "tokenizer.json"),
+    }
+
+
+@pytest.fixture(scope="session")
+def worker(stack: Stack, model_environment: dict[str, str]) -> Process:
+    """A worker process on the session's servers, ready."""
+    return stack.start_worker(model_environment)

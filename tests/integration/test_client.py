@@ -1,0 +1,234 @@
+"""The client against a real Valkey: one suite for the blocking and for the asyncio client."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from producer import AsyncClient, Client, records
+from producer.contract import QUEUE, ChunkMessage, JobStatus, SeedResult, SeedStatus, chunk_result, encode_celery_result
+from producer.errors import (
+    InvalidJobId,
+    InvalidSeed,
+    JobFailed,
+    JobNotFound,
+    JobTimeout,
+    QueueRefused,
+    QueueUnreachable,
+    SettingsError,
+)
+from producer.job import JobView
+from worker.local.process import free_port
+from worker.local.stack import Endpoints
+
+
+class Sync:
+    """Calls either client as if it were the blocking one."""
+
+    def __init__(self, target: Any, loop: asyncio.AbstractEventLoop) -> None:
+        self._target = target
+        self._loop = loop
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._target, name)
+        if not callable(value):
+            return value
+        return lambda *args, **kwargs: self._settle(value(*args, **kwargs))
+
+    def _settle(self, value: Any) -> Any:
+        if inspect.isawaitable(value):
+            value = self._loop.run_until_complete(value)
+        if hasattr(value, "__aiter__"):
+            return self._loop.run_until_complete(self._gather(value))
+        return Sync(value, self._loop) if isinstance(value, JobView) else value
+
+    @staticmethod
+    async def _gather(values: Any) -> list[Any]:
+        return [value async for value in values]
+
+
+Make = Callable[..., Any]
+
+
+@pytest.fixture(params=[Client, AsyncClient])
+def make(request: pytest.FixtureRequest, quiet: Endpoints) -> Iterator[Make]:
+    loop = asyncio.new_event_loop()
+    made: list[Sync] = []
+
+    def build(**options: Any) -> Sync:
+        made.append(Sync(request.param(**{"redis_url": quiet.redis_url, "chunk_size": 2, **options}), loop))
+        return made[-1]
+
+    yield build
+    for client in made:
+        client.close()
+    loop.close()
+
+
+@pytest.fixture
+def client(make: Make) -> Any:
+    return make()
+
+
+class Hand:
+    """A worker's part, done by hand."""
+
+    def __init__(self, quiet: Endpoints) -> None:
+        self.client = Client(quiet.redis_url, chunk_size=2)
+
+    def finish(
+        self, job_id: str, seeds: tuple[int, ...], *, bad: tuple[int, ...] = (), chunks: int | None = None
+    ) -> None:
+        """Record the chunks of a job, or the first of them, as generated."""
+        for message in records.messages_of(job_id, seeds, 2)[:chunks]:
+            self.record(message, bad)
+
+    def record(self, message: ChunkMessage, bad: tuple[int, ...]) -> None:
+        results = [
+            SeedResult.failure(seed, ValueError("bad"))
+            if seed in bad
+            else SeedResult(seed, SeedStatus.SUCCEEDED, f"caption of {seed}")
+            for seed in message.seeds
+        ]
+        value = chunk_result(message, results)
+        text = encode_celery_result(message.task_id, "SUCCESS", value)
+        self.client._run(records.finish_chunk(message, value["succeeded"], value["failed"], text, ttl_s=60))
+
+
+@pytest.fixture
+def hand(quiet: Endpoints) -> Iterator[Hand]:
+    hand = Hand(quiet)
+    yield hand
+    hand.client.close()
+
+
+@pytest.mark.parametrize(("seeds", "total"), [(7, 1), ([7, 8, 9], 3), (range(10), 10), ({3: "a", 1: "b"}, 2)])
+def test_a_seed_a_list_and_a_range_are_jobs(client: Any, seeds: Any, total: int) -> None:
+    job = client.submit(seeds)
+    assert job.status is JobStatus.QUEUED
+    assert job.counts.total == job.counts.queued == total
+    assert client.queue().waiting == -(-total // 2)
+
+
+@pytest.mark.parametrize("seeds", [-1, 2**32, True, 1.5, "7", None, [], [1, -1], [1, 2, "x"], range(5, 2), range(0)])
+def test_bad_seeds_enqueue_nothing_at_all(client: Any, seeds: Any) -> None:
+    with pytest.raises(InvalidSeed):
+        client.submit(seeds)
+    assert client.queue().waiting == 0
+
+
+@pytest.mark.parametrize("job_id", ["", "a b", "a.b", "x" * 65, "ü", "a\n"])
+def test_ids_of_the_callers_own_are_checked(client: Any, job_id: str) -> None:
+    with pytest.raises(InvalidJobId):
+        client.submit(1, job_id=job_id)
+    assert client.queue().waiting == 0
+
+
+def test_a_repeated_submit_under_one_id_is_one_job(client: Any) -> None:
+    first, again = (client.submit(range(3), job_id="mine") for _ in range(2))
+    assert first.id == again.id == "mine"
+    assert client.queue().waiting == 2
+
+
+def test_an_unknown_id_is_not_found_and_never_queued(client: Any) -> None:
+    for call in (client.get, client.wait, client.cancel):
+        with pytest.raises(JobNotFound, match="nobody"):
+            call("nobody")
+
+
+def test_waiting_ends_when_the_job_does(client: Any, hand: Hand) -> None:
+    job = client.submit((1, 2, 3))
+    hand.finish(job.id, (1, 2, 3))
+    assert job.wait(timeout=5).status is JobStatus.SUCCEEDED
+    assert client.wait(job.id, timeout=5).counts.succeeded == 3
+
+
+def test_waiting_too_long_raises_and_the_job_goes_on(client: Any) -> None:
+    job = client.submit((1, 2, 3))
+    with pytest.raises(JobTimeout) as caught:
+        job.wait(timeout=0.05)
+    assert isinstance(caught.value, TimeoutError)
+    assert job.refresh().status is JobStatus.QUEUED
+
+
+def test_a_failed_job_raises_with_its_results_at_hand(client: Any, hand: Hand) -> None:
+    job = client.submit((1, 2, 3))
+    hand.finish(job.id, (1, 2, 3), bad=(2,))
+    with pytest.raises(JobFailed, match="1 failed") as caught:
+        job.wait(timeout=5)
+    assert caught.value.job.counts.failed == 1
+    results = list(job.wait(check=False).results())
+    assert [(r.seed, r.status) for r in results] == [
+        (1, SeedStatus.SUCCEEDED),
+        (2, SeedStatus.FAILED),
+        (3, SeedStatus.SUCCEEDED),
+    ]
+
+
+def test_results_of_a_running_job_are_those_that_are_there(client: Any, hand: Hand) -> None:
+    job = client.submit((1, 2, 3))
+    hand.finish(job.id, (1, 2, 3), chunks=1)
+    assert [result.caption for result in job.results()] == ["caption of 1", "caption of 2"]
+
+
+def test_results_of_many_chunks_come_page_by_page_in_order(client: Any, hand: Hand) -> None:
+    seeds = tuple(range(500, 0, -1))
+    job = client.submit(seeds)
+    hand.finish(job.id, seeds)
+    assert [result.seed for result in job.refresh().results()] == list(seeds)
+
+
+def test_a_canceled_job_says_so_and_raises_when_waited_for(client: Any) -> None:
+    job = client.submit((1, 2, 3)).cancel()
+    assert job.status is JobStatus.CANCELED
+    assert job.counts.canceled == 3
+    assert client.cancel(job.id).status is JobStatus.CANCELED
+    with pytest.raises(JobFailed, match="canceled"):
+        job.wait(timeout=1)
+
+
+def test_canceling_a_job_that_has_ended_changes_nothing(client: Any, hand: Hand) -> None:
+    job = client.submit((1, 2, 3))
+    hand.finish(job.id, (1, 2, 3))
+    assert job.cancel().status is JobStatus.SUCCEEDED
+
+
+def test_a_server_that_is_not_there_is_named_without_its_password(make: Make) -> None:
+    port = free_port()
+    client = make(redis_url=f"redis://me:hush@127.0.0.1:{port}/0")
+    with pytest.raises(QueueUnreachable, match=str(port)) as caught:
+        client.submit(1)
+    assert isinstance(caught.value, ConnectionError)
+    assert "hush" not in str(caught.value)
+
+
+def test_a_refusal_of_the_server_is_told_as_one(make: Make, endpoints: Endpoints) -> None:
+    client = make(redis_url=endpoints.redis_url.replace("redis://", "redis://nobody:wrong@"))
+    with pytest.raises(QueueRefused, match="SEEDMILL_REDIS_URL"):
+        client.submit(1)
+
+
+def test_settings_that_cannot_be_used_are_told_at_once(make: Make) -> None:
+    with pytest.raises(SettingsError, match="chunk_size=0"):
+        make(chunk_size=0)
+
+
+def test_both_clients_have_the_same_names() -> None:
+    def names(kind: type) -> set[str]:
+        return {name for name in dir(kind) if not name.startswith("_")}
+
+    assert names(Client) == names(AsyncClient)
+    assert QUEUE == "seedmill"
+
+
+def test_both_clients_close_with_their_block(quiet: Endpoints) -> None:
+    async def through_async() -> str:
+        async with AsyncClient(quiet.redis_url) as client:
+            return (await client.submit(5)).id
+
+    with Client(quiet.redis_url) as client:
+        assert client.get(asyncio.run(through_async())).counts.total == 1

@@ -1,0 +1,170 @@
+"""The life of a job record in a real Valkey: every step once, whatever is repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from producer import records
+from producer.connection import connect
+from producer.contract import QUEUE, ChunkMessage, JobStatus, facts_key, job_key, result_key
+from producer.job import JobRecord
+from producer.records import Call, Verdict
+from worker.local.stack import Endpoints
+
+TTL_S = 600
+
+
+class Bench:
+    """A connection with the calls of both sides."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.redis: Any = client
+
+    def run(self, call: Call) -> Any:
+        return self.redis.register_script(call.script)(keys=call.keys, args=call.args)
+
+    def create(
+        self, seeds: range | tuple[int, ...] = (1, 2, 3), *, job: str = "j", chunk_size: int = 2
+    ) -> list[ChunkMessage]:
+        assert self.run(records.create_job(job, seeds, chunk_size=chunk_size, ttl_s=TTL_S)) == 1
+        return records.messages_of(job, seeds, chunk_size)
+
+    def start(self, message: ChunkMessage, *, adopt: bool = False) -> Verdict:
+        return Verdict(self.run(records.start_chunk(message, adopt=adopt, ttl_s=TTL_S)))
+
+    def finish(self, message: ChunkMessage, *, failed: int = 0, text: str = "result") -> int:
+        succeeded = len(message.seeds) - failed
+        return int(self.run(records.finish_chunk(message, succeeded, failed, text, ttl_s=TTL_S)))
+
+    def record(self, job: str = "j") -> JobRecord:
+        return JobRecord.parse(job, self.redis.hgetall(job_key(job)))
+
+
+@pytest.fixture
+def bench(quiet: Endpoints) -> Iterator[Bench]:
+    client = connect(quiet.redis_url)
+    yield Bench(client)
+    client.close()
+
+
+def test_a_new_job_is_queued_with_all_its_messages_in_order(bench: Bench) -> None:
+    messages = bench.create(range(5))
+    assert bench.record().status is JobStatus.QUEUED
+    assert bench.record().counts.queued == 5
+    waiting = bench.redis.lrange(QUEUE, 0, -1)
+    assert len(waiting) == len(messages) == 3
+    assert [f'"id":"j.{n}"' in text for n, text in enumerate(reversed(waiting))] == [True] * 3
+
+
+def test_submitting_again_under_the_same_id_enqueues_nothing(bench: Bench) -> None:
+    bench.create()
+    assert bench.run(records.create_job("j", (9, 9, 9, 9), chunk_size=1, ttl_s=TTL_S)) == 0
+    assert bench.redis.llen(QUEUE) == 2
+    assert bench.record().counts.total == 3
+
+
+def test_a_job_runs_from_its_first_chunk_and_succeeds_with_its_last(bench: Bench) -> None:
+    first, second = bench.create()
+    assert bench.start(first) is Verdict.RUN
+    assert bench.record().status is JobStatus.RUNNING
+    assert bench.record().counts.running == 2
+    bench.finish(first)
+    assert bench.record().status is JobStatus.RUNNING
+    assert (bench.record().counts.succeeded, bench.record().counts.queued) == (2, 1)
+    bench.start(second)
+    bench.finish(second)
+    done = bench.record()
+    assert done.status is JobStatus.SUCCEEDED
+    assert done.started_at is not None
+    assert done.completed_at is not None
+    assert done.created_at <= done.started_at <= done.completed_at
+
+
+def test_one_failed_seed_makes_the_job_failed_and_keeps_the_others(bench: Bench) -> None:
+    for message in bench.create():
+        bench.start(message)
+        bench.finish(message, failed=1 if message.chunk == 0 else 0)
+    assert bench.record().status is JobStatus.FAILED
+    assert (bench.record().counts.succeeded, bench.record().counts.failed) == (2, 1)
+
+
+def test_a_redelivered_chunk_is_never_counted_twice(bench: Bench) -> None:
+    first, _ = bench.create()
+    assert [bench.start(first), bench.start(first)] == [Verdict.RUN, Verdict.RUN]
+    assert bench.record().counts.running == 2
+    assert [bench.finish(first, text="one"), bench.finish(first, text="two", failed=2)] == [1, 0]
+    assert bench.start(first) is Verdict.DONE
+    assert (bench.record().counts.succeeded, bench.record().counts.failed, bench.record().counts.running) == (2, 0, 0)
+    assert bench.redis.get(result_key("j.0")) == "one"
+
+
+def test_a_chunk_can_finish_without_having_started(bench: Bench) -> None:
+    for message in bench.create():
+        bench.finish(message)
+    assert bench.record().status is JobStatus.SUCCEEDED
+    assert bench.record().counts.running == 0
+
+
+def test_the_result_is_published_to_those_who_wait(bench: Bench) -> None:
+    (message,) = bench.create((7,))
+    listener = bench.redis.pubsub(ignore_subscribe_messages=True)
+    listener.subscribe(result_key("j"))
+    listener.get_message(timeout=5)
+    bench.finish(message, text="news")
+    news = next(filter(None, iter(lambda: listener.get_message(timeout=5), "never")))
+    assert news["data"] == "news"
+    listener.close()
+
+
+def test_a_canceled_job_stays_canceled_and_its_chunks_are_not_run(bench: Bench) -> None:
+    first, second = bench.create()
+    bench.start(first)
+    assert bench.run(records.cancel_job("j")) == 1
+    assert bench.start(second) is Verdict.CANCELED
+    bench.finish(first)
+    bench.finish(second)
+    assert bench.record().status is JobStatus.CANCELED
+
+
+def test_a_job_that_has_ended_cannot_be_canceled(bench: Bench) -> None:
+    for message in bench.create():
+        bench.finish(message)
+    assert bench.run(records.cancel_job("j")) == 0
+    assert bench.record().status is JobStatus.SUCCEEDED
+    assert bench.run(records.cancel_job("unknown")) == -1
+
+
+def test_a_message_of_a_foreign_app_gets_its_record_when_it_is_taken(bench: Bench) -> None:
+    message = ChunkMessage("t", "t", 0, (1, 2))
+    assert bench.start(message, adopt=True) is Verdict.RUN
+    assert bench.record("t").counts.running == 2
+    bench.finish(message)
+    assert bench.record("t").status is JobStatus.SUCCEEDED
+
+
+def test_a_chunk_whose_record_is_gone_has_expired(bench: Bench) -> None:
+    first, second = bench.create()
+    bench.redis.hset(job_key("j"), "expires_ms", 5)
+    assert bench.start(first) is Verdict.EXPIRED
+    bench.redis.delete(job_key("j"))
+    assert bench.start(second) is Verdict.EXPIRED
+    assert not bench.redis.exists(job_key("j"))
+
+
+def test_everything_that_is_written_ends_some_day(bench: Bench) -> None:
+    (message,) = bench.create((7,))
+    bench.start(message)
+    bench.finish(message)
+    lifetimes = [bench.redis.ttl(key) for key in (job_key("j"), facts_key("j"), result_key("j"))]
+    assert all(0 < lifetime <= TTL_S + records.TOMBSTONE_S for lifetime in lifetimes)
+    assert lifetimes[0] > lifetimes[2], "the record outlives the result, so that a late poll reads expired"
+
+
+def test_the_largest_job_is_accepted_whole(bench: Bench) -> None:
+    bench.create(range(1_000_000), chunk_size=32)
+    assert bench.redis.llen(QUEUE) == 31_250
+    assert bench.record().counts.queued == 1_000_000

@@ -1,0 +1,69 @@
+"""Stand-ins for the model and the store, for tests of pure logic."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+
+from worker.errors import StorageError
+from worker.model.engine import Generated, ModelInfo
+
+MODEL = ModelInfo(
+    id="fake-0123456789abcdef",
+    name="fake",
+    architecture="fake/1",
+    precision="fp32",
+    trained=True,
+    checkpoint_sha256="c" * 64,
+    tokenizer_sha256="d" * 64,
+    latent_dim=8,
+    vocab_size=9,
+    image_size=16,
+    device="cpu",
+    parameters=10,
+)
+
+
+def picture(seed: int) -> Generated:
+    """Return a result whose pixels and caption tell its seed."""
+    return Generated(seed, np.full((16, 16, 3), seed % 251, np.uint8), f"caption of {seed}")
+
+
+class FakeModel:
+    """Generates at once, raises on chosen seeds, and remembers its batches."""
+
+    info = MODEL
+
+    def __init__(self, bad: Sequence[int] = ()) -> None:
+        self.bad = set(bad)
+        self.batches: list[list[int]] = []
+
+    def generate(self, seeds: Sequence[int]) -> list[Generated]:
+        """Return a result per seed, or raise."""
+        self.batches.append(list(seeds))
+        if culprits := self.bad.intersection(seeds):
+            raise ValueError(f"cannot draw {sorted(culprits)}")
+        return [picture(seed) for seed in seeds]
+
+
+class FakeStore:
+    """Keeps objects in memory, in the order in which they came."""
+
+    def __init__(self, refuse: str = "\0") -> None:
+        self.objects: dict[str, bytes] = {}
+        self.refuse = refuse
+        self.opened = threading.Event()
+        self.opened.set()
+
+    def put(self, key: str, data: bytes, content_type: str) -> None:
+        """Keep an object, unless its key contains what is refused."""
+        self.opened.wait()
+        if self.refuse in key:
+            raise StorageError(f"refused {key}")
+        self.objects[key] = data
+
+    def uri(self, key: str) -> str:
+        """Return an address."""
+        return f"s3://fake/{key}"

@@ -1,0 +1,103 @@
+"""The two objects of a seed: a PNG that tells its own story, and its metadata."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.unit.fakes import MODEL, picture
+from worker.encode import encode_metadata, encode_png
+from worker.errors import EncodeError
+
+
+def read(png: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(png))
+    image.load()
+    return image
+
+
+def test_pillow_reads_every_pixel_back() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+    encoded = encode_png(replace(picture(7), pixels=noise), MODEL)
+    assert np.array_equal(np.asarray(read(encoded.png)), noise)
+    assert (encoded.width, encoded.height) == (256, 256)
+    assert encoded.sha256 == hashlib.sha256(encoded.png).hexdigest()
+
+
+def test_the_same_picture_gives_the_same_bytes() -> None:
+    assert encode_png(picture(7), MODEL) == encode_png(picture(7), MODEL)
+    assert encode_png(picture(7), MODEL).sha256 != encode_png(picture(8), MODEL).sha256
+
+
+def test_a1111_style_viewers_find_caption_and_seed() -> None:
+    parameters = read(encode_png(picture(7), MODEL).png).info["parameters"]
+    caption, facts = parameters.split("\n")
+    assert caption == "caption of 7"
+    assert "Seed: 7," in facts
+    assert "Size: 16x16" in facts
+    assert f"Model hash: {MODEL.checkpoint_sha256[:10]}" in facts
+
+
+def test_our_own_json_is_inside() -> None:
+    facts = json.loads(read(encode_png(picture(7), MODEL).png).info["seedmill"])
+    assert (facts["seed"], facts["caption"], facts["model"]["id"]) == (7, "caption of 7", MODEL.id)
+
+
+def test_the_picture_is_marked_as_made_by_a_model() -> None:
+    info = read(encode_png(picture(7), MODEL).png).info
+    packet = info["XML:com.adobe.xmp"]
+    assert "DigitalSourceType" in packet
+    assert "trainedAlgorithmicMedia" in packet
+
+
+def test_no_reader_is_told_that_this_is_a_workflow_of_another_program() -> None:
+    assert not {"prompt", "workflow", "invokeai_metadata"} & set(read(encode_png(picture(7), MODEL).png).info)
+
+
+def test_captions_beyond_latin_survive() -> None:
+    encoded = encode_png(replace(picture(7), caption="море — 海"), MODEL)
+    assert read(encoded.png).info["parameters"].startswith("море — 海\n")
+
+
+def test_metadata_names_the_picture_and_the_model() -> None:
+    encoded = encode_png(picture(7), MODEL)
+    facts: dict[str, Any] = json.loads(encode_metadata(picture(7), MODEL, encoded, "m/7.png"))
+    assert facts["seed"] == 7
+    assert facts["caption"] == "caption of 7"
+    assert facts["latent_dim"] == MODEL.latent_dim
+    assert facts["image_size"] == [16, 16]
+    assert facts["device"] == "cpu"
+    assert facts["model"]["id"] == MODEL.id
+    assert facts["image"] == {
+        "key": "m/7.png",
+        "sha256": encoded.sha256,
+        "bytes": len(encoded.png),
+        "width": 16,
+        "height": 16,
+    }
+
+
+def test_nothing_in_either_object_tells_when_or_where_it_was_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    def objects() -> tuple[bytes, bytes]:
+        encoded = encode_png(picture(7), MODEL)
+        return encoded.png, encode_metadata(picture(7), MODEL, encoded, "k")
+
+    before = objects()
+    clock: Callable[[], float] = lambda: 0.0  # noqa: E731
+    monkeypatch.setattr("time.time", clock)
+    monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
+    assert objects() == before
+
+
+@pytest.mark.parametrize("pixels", [np.zeros((4, 4, 7), np.uint8), np.zeros(5, np.complex128)])
+def test_what_is_no_picture_is_refused_by_its_seed(pixels: Any) -> None:
+    with pytest.raises(EncodeError, match="seed 7"):
+        encode_png(replace(picture(7), pixels=pixels), MODEL)

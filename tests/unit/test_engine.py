@@ -1,0 +1,142 @@
+"""A seed gives the same bits alone and in any company."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.support import write_model
+from worker.errors import CheckpointError, DeviceError, SetupError
+from worker.model import engine as engine_module
+from worker.model.engine import Engine, Generated
+
+
+def load(folder: Path, **options: Any) -> Engine:
+    return Engine(folder / "best.pt", folder / "tokenizer.json", device="cpu", **options)
+
+
+@pytest.fixture(scope="module")
+def demo(demo_model: Path) -> Engine:
+    return load(demo_model)
+
+
+def same(first: Generated, second: Generated) -> bool:
+    return first.caption == second.caption and np.array_equal(first.pixels, second.pixels)
+
+
+def test_a_picture_is_256_by_256_rgb_and_a_caption_has_5_to_20_words(demo: Engine) -> None:
+    for generated in demo.generate([0, 42, 4294967295]):
+        assert generated.pixels.shape == (256, 256, 3)
+        assert generated.pixels.dtype == np.uint8
+        assert 5 <= len(generated.caption.split()) <= 20
+
+
+def test_results_come_in_the_order_of_the_seeds(demo: Engine) -> None:
+    assert [generated.seed for generated in demo.generate([9, 3, 9])] == [9, 3, 9]
+    assert demo.generate([]) == []
+
+
+def test_a_seed_gives_the_same_bits_in_any_batch_order_and_position(demo: Engine) -> None:
+    seeds = list(range(20))
+    alone = {seed: demo.generate([seed])[0] for seed in seeds}
+    shuffle = random.Random(0)
+    for _ in range(3):
+        shuffle.shuffle(seeds)
+        cut = shuffle.randint(1, 19)
+        for batch in (seeds[:cut], seeds[cut:]):
+            assert all(same(generated, alone[generated.seed]) for generated in demo.generate(batch))
+
+
+def test_threads_of_the_caller_and_of_the_engine_change_no_bit(demo_model: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        (first,) = load(demo_model, threads=1).generate([42])
+        torch.set_num_threads(2)
+        (second,) = load(demo_model, threads=3).generate([42])
+    finally:
+        torch.set_num_threads(before)
+    assert same(first, second)
+
+
+def test_loading_leaves_the_callers_thread_settings_alone(tiny_model: Path) -> None:
+    before = torch.get_num_threads()
+    load(tiny_model, threads=2).generate([1])
+    assert torch.get_num_threads() == before
+
+
+def test_distinct_seeds_give_distinct_pictures(demo: Engine) -> None:
+    pictures = {generated.pixels.tobytes() for generated in demo.generate(range(30))}
+    assert len(pictures) == 30
+
+
+def test_the_model_id_changes_with_weights_and_tokenizer_and_with_nothing_else(tmp_path: Path) -> None:
+    first = load(write_model(tmp_path / "a"))
+    again = load(write_model(tmp_path / "b"), threads=1)
+    other = load(write_model(tmp_path / "c", seed=1))
+    assert first.info.id == again.info.id != other.info.id
+    assert first.info.id.startswith("tiny-")
+    tokenizer = tmp_path / "b" / "tokenizer.json"
+    tokenizer.write_text(tokenizer.read_text() + "\n")
+    assert load(tmp_path / "b").info.id != first.info.id
+
+
+def test_dimensions_that_contradict_the_checkpoint_are_refused_with_both_numbers(tiny_model: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"latent_dim=1024.*latent_dim=32"):
+        load(tiny_model, latent_dim=1024)
+    with pytest.raises(CheckpointError, match=r"vocab_size=5.*vocab_size=1266"):
+        load(tiny_model, vocab_size=5)
+
+
+def test_a_tokenizer_of_another_size_is_refused_with_both_numbers(tmp_path: Path) -> None:
+    folder = write_model(tmp_path)
+    path = folder / "tokenizer.json"
+    path.write_text(path.read_text().replace('"then": ', '"the": '))
+    with pytest.raises(CheckpointError, match=r"1265 tokens.*vocab_size=1266"):
+        load(folder)
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:99", "cpu:0", "CUDA"])
+def test_a_device_that_is_not_there_is_refused_by_name(tiny_model: Path, device: str) -> None:
+    with pytest.raises(DeviceError, match=device):
+        Engine(tiny_model / "best.pt", tiny_model / "tokenizer.json", device=device)
+
+
+def test_no_device_asked_for_means_the_best_one_there(tiny_model: Path) -> None:
+    engine = Engine(tiny_model / "best.pt", tiny_model / "tokenizer.json")
+    assert engine.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_the_self_check_passes_on_this_machine(demo: Engine) -> None:
+    demo.self_check()
+
+
+def test_the_self_check_refuses_a_model_whose_results_depend_on_the_batch(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = load(tiny_model)
+
+    def by_company(latents: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(latents), 3, 16, 16), len(latents), dtype=torch.uint8)
+
+    monkeypatch.setattr(engine._decoder, "pictures", by_company)
+    with pytest.raises(SetupError, match="self-check failed: seed"):
+        engine.self_check()
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_a_gpu_gives_the_same_bits_in_any_batch(demo_model: Path) -> None:
+    engine = Engine(demo_model / "best.pt", demo_model / "tokenizer.json", device="cuda")
+    engine.self_check()
+    together = engine.generate(range(40))
+    assert all(same(engine.generate([generated.seed])[0], generated) for generated in together[::7])
+
+
+def test_canonical_shapes_name_their_device() -> None:
+    assert all(shape.device == name for name, shape in engine_module.CANONICAL_SHAPES.items())

@@ -1,0 +1,95 @@
+"""Settings are read once, cast, and refused by the name of their variable."""
+
+from __future__ import annotations
+
+import pytest
+
+from producer.connection import connect, normalize_url, redact
+from producer.errors import SettingsError
+from producer.settings import ProducerSettings
+from worker.settings import WorkerSettings
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("REDIS_URL", "CHUNK_SIZE", "RESULT_TTL_S", "DEVICE", "MAX_BATCH", "S3_PREFIX", "S3_BUCKET"):
+        monkeypatch.delenv(f"SEEDMILL_{name}", raising=False)
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_an_argument_wins_over_the_environment_and_that_over_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ProducerSettings.load().redis_url == "redis://127.0.0.1:6379/0"
+    monkeypatch.setenv("SEEDMILL_REDIS_URL", "redis://elsewhere:1/2")
+    assert ProducerSettings.load().redis_url == "redis://elsewhere:1/2"
+    assert ProducerSettings.load(redis_url="redis://here:3/4").redis_url == "redis://here:3/4"
+
+
+def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEEDMILL_CHUNK_SIZE", "")
+    assert ProducerSettings.load().chunk_size == 32
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SEEDMILL_CHUNK_SIZE", "many"),
+        ("SEEDMILL_CHUNK_SIZE", "0"),
+        ("SEEDMILL_MAX_BATCH", "-3"),
+        ("SEEDMILL_DEVICE", "tpu"),
+        ("SEEDMILL_S3_PREFIX", "no/slash/at/end"),
+        ("SEEDMILL_S3_BUCKET", "b"),
+    ],
+)
+def test_a_bad_value_is_refused_by_its_variable_and_value(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError) as caught:
+        WorkerSettings.load()
+    assert variable in str(caught.value)
+    assert repr(value) in str(caught.value)
+
+
+def test_s3_is_set_by_the_variables_that_every_tool_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://general")
+    assert WorkerSettings.load().s3_endpoint_url == "http://general"
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://particular")
+    assert WorkerSettings.load().s3_endpoint_url == "http://particular"
+
+
+def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush-hush")
+    assert "hush-hush" not in repr(WorkerSettings.load())
+
+
+@pytest.mark.parametrize(
+    ("url", "normal"),
+    [
+        ("redis://h:1/2", "redis://h:1/2"),
+        ("valkey://h:1/2", "redis://h:1/2"),
+        ("valkeys://u:p@h/0", "rediss://u:p@h/0"),
+        ("rediss://u:p@h:6380/0", "rediss://u:p@h:6380/0"),
+        ("unix:///run/valkey.sock", "unix:///run/valkey.sock"),
+    ],
+)
+def test_valkey_urls_are_redis_urls(url: str, normal: str) -> None:
+    assert normalize_url(url) == normal
+
+
+@pytest.mark.parametrize("url", ["", "localhost", "http://h", "redis://h:port/0", "amqp://h"])
+def test_a_url_of_something_else_is_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match="SEEDMILL_REDIS_URL"):
+        connect(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://h:1/0", "redis://h:1/0"),
+        ("redis://:hush@h:1/0", "redis://:***@h:1/0"),
+        ("redis://me:hu@sh@h:1/0", "redis://me:***@h:1/0"),
+    ],
+)
+def test_passwords_are_never_shown(url: str, shown: str) -> None:
+    assert redact(url) == shown
