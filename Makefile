@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-SEEDS ?= 0..11 42
+SEEDS ?= 0..10 42
 OUT ?= out
 DATA ?= .seedmill
 # Where PyTorch comes from: CPU builds by default. For an NVIDIA GPU: TORCH_INDEX=https://download.pytorch.org/whl/cu130

@@ -19,13 +19,16 @@ from producer.job import JobRecord, JobView, QueueStatus
 from producer.seeds import Seeds
 from producer.settings import ProducerSettings
 
-POLL_FIRST_S = 0.01
+POLL_FIRST_S = 0.005
 POLL_MAX_S = 0.5
-POLL_GROWTH = 1.4
+POLL_GROWTH = 1.15
 
 
 def poll_delays() -> Iterator[float]:
-    """Yield the seconds between polls: short at first, for lone seeds, then growing to half a second."""
+    """Yield the seconds between polls: short at first, for lone seeds, then growing to half a second.
+
+    With this growth a wait lasts at most about a seventh longer than the job.
+    """
     delay = POLL_FIRST_S
     while True:
         yield delay

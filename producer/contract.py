@@ -36,6 +36,9 @@ MAX_CHUNK_SIZE = 1024
 MAX_JOB_SEEDS = 1_000_000
 """Most seeds in one job."""
 
+MAX_ERROR_CHARACTERS = 2000
+"""Longest reason of a failure that travels in a result."""
+
 CELERY_RESULT_PREFIX = "celery-task-meta-"
 """Celery's own Redis result key is this and the task id; an update is also published on a channel of that name."""
 
@@ -206,7 +209,8 @@ class SeedResult:
     @classmethod
     def failure(cls, seed: int, error: BaseException, *, timings: Mapping[str, float] | None = None) -> SeedResult:
         """Return the result of a seed that ended with ``error``; the failure travels as type and message."""
-        reason = {"type": type(error).__name__, "message": str(error) or repr(error)}
+        message = (str(error) or repr(error))[:MAX_ERROR_CHARACTERS]
+        reason = {"type": type(error).__name__, "message": message}
         return cls(seed, SeedStatus.FAILED, error=reason, timings=timings or {})
 
 

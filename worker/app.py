@@ -13,9 +13,17 @@ from producer.contract import QUEUE
 from worker.settings import WorkerSettings
 
 
+def celery_url(url: str) -> str:
+    """Return the URL in the form that Celery takes: it wants TLS verification said, and sockets in its own scheme."""
+    url = normalize_url(url)
+    if url.startswith("rediss://") and "ssl_cert_reqs=" not in url:
+        url += "&ssl_cert_reqs=required" if "?" in url else "?ssl_cert_reqs=required"
+    return url.replace("unix://", "redis+socket://", 1)
+
+
 def build_app(settings: WorkerSettings) -> Celery:
     """Return the application; it knows no task yet (worker/task.py) and connects to nothing."""
-    url = normalize_url(settings.redis_url)
+    url = celery_url(settings.redis_url)
     app = Celery("seedmill", broker=url, backend=url, set_as_current=False)
     app.conf.update(
         # What travels: JSON alone, on one queue.

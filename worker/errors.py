@@ -2,11 +2,11 @@
 
 SeedmillError
 `-- WorkerError
+    |-- FileError               a file or folder could not be written
     |-- SetupError              the process cannot start; the message says what to do
     |   |-- CheckpointError
     |   |-- TokenizerError
     |   `-- DeviceError
-    |-- GenerationError         the model raised on a seed
     |-- EncodeError             the picture could not be made a file
     |-- StorageError            the object store refused or does not answer
     |   `-- ObjectMissing
@@ -20,6 +20,10 @@ from producer.errors import SeedmillError
 
 class WorkerError(SeedmillError):
     """Root of the worker's own errors."""
+
+
+class FileError(WorkerError):
+    """A file or folder could not be written."""
 
 
 class SetupError(WorkerError):
@@ -36,10 +40,6 @@ class TokenizerError(SetupError):
 
 class DeviceError(SetupError):
     """The device asked for is not there."""
-
-
-class GenerationError(WorkerError):
-    """The model could not generate a seed."""
 
 
 class EncodeError(WorkerError):

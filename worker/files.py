@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
+
+from worker.errors import FileError
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path``, making its folder: beside it first, then renamed into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write ``data`` to ``path``, making its folder: beside it first, then renamed into place.
+
+    Raises:
+        FileError: naming the path and the reason.
+    """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(data)
         part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise FileError(f"{path} cannot be written ({error.strerror}): choose another folder") from error

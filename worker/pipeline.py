@@ -130,8 +130,7 @@ class Pipeline:
             if isinstance(result, Exception):
                 item.fail(result)
             else:
-                self._handover.acquire()
-                self._finishers.submit(self._finish, item, result)
+                self._hand_over(item, result)
 
     def _generate(self, batch: Sequence[Work]) -> Sequence[Generated | Exception]:
         """Return a result or an error for each; a batch that raises is halved until the culprits stand alone."""
@@ -145,6 +144,15 @@ class Pipeline:
             half = len(batch) // 2
             return [*self._generate(batch[:half]), *self._generate(batch[half:])]
         return results
+
+    def _hand_over(self, item: Work, generated: Generated) -> None:
+        """Give a picture to the uploading threads; waits while too many are there already."""
+        self._handover.acquire()
+        try:
+            self._finishers.submit(self._finish, item, generated)
+        except RuntimeError as error:  # no thread can be started; the device thread must live on
+            self._handover.release()
+            item.fail(error)
 
     def _finish(self, item: Work, generated: Generated) -> None:
         try:

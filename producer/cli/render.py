@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -55,8 +56,8 @@ def print_results(results: Iterable[SeedResult]) -> None:
     for result in results:
         good = result.status is SeedStatus.SUCCEEDED
         reason = f"{result.error['type']}: {result.error['message']}" if result.error else ""
-        row = (result.caption, result.image_uri) if good else (reason, "")
-        table.add_row(str(result.seed), f"[{STYLES[result.status]}]{result.status}[/]", *row)
+        row = (result.caption or "", result.image_uri or "") if good else (reason, "")
+        table.add_row(str(result.seed), f"[{STYLES[result.status]}]{result.status}[/]", *map(escape, row))
     console().print(table)
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +15,7 @@ from PIL import Image
 
 from producer import Client
 from producer.contract import image_key
-from tests.support import one_line, run_seedmill, run_worker_command
+from tests.support import clean_environment, one_line, run_seedmill, run_worker_command
 from worker.local.process import Process, free_port
 from worker.local.stack import Endpoints
 from worker.storage import ObjectStore
@@ -115,6 +119,24 @@ def test_a_timeout_is_status_4_and_says_that_the_job_goes_on(quiet: Endpoints) -
     assert "Traceback" not in done.stderr
 
 
+def test_ctrl_c_while_waiting_leaves_the_job_and_says_how_to_go_on(quiet: Endpoints) -> None:
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from producer.cli import main; main()"
+    )
+    command = [sys.executable, "-c", code, "submit", "1", "--wait"]
+    environment = clean_environment(quiet.environment())
+    with Client(quiet.redis_url) as client:
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        while not client.queue().waiting:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+        assert process.returncode == 130
+        assert "the job goes on: seedmill wait" in said
+        assert client.queue().waiting == 1
+
+
 def test_debug_shows_the_traceback() -> None:
     assert "Traceback" in run_seedmill("submit", "x", "--debug").stderr
 
@@ -156,6 +178,15 @@ def test_generate_asks_until_it_is_told_to_quit(model_environment: dict[str, str
     names = sorted(path.name for path in tmp_path.glob("*.png"))
     assert names == [f"seed_{seed:010d}.png" for seed in (1, 2, 7)]
     assert "'x' is not a seed" in done.stdout
+
+
+def test_a_folder_that_cannot_be_written_is_named(model_environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    out = tmp_path / "file" / "inside"
+    done = run_worker_command("generate", "--seed", "1", "--out", str(out), environment=model_environment)
+    assert done.returncode == 1
+    assert "cannot be written" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

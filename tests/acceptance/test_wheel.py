@@ -53,6 +53,8 @@ def test_the_wheel_holds_the_producer_and_nothing_else(wheel: Path) -> None:
     assert roots == {"producer", f"seedmill-{__version__}.dist-info"}
     assert "producer/scripts/create_job.lua" in names
     assert "producer/py.typed" in names
+    kinds = {name.rpartition(".")[2] for name in names if name.startswith("producer/")}
+    assert kinds == {"py", "lua", "typed"}
 
 
 def test_what_it_needs_is_light(programs: Path, tmp_path: Path) -> None:

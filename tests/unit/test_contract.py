@@ -65,6 +65,10 @@ def test_a_failure_without_words_still_says_something() -> None:
     assert SeedResult.failure(8, KeyError()).error == {"type": "KeyError", "message": "KeyError()"}
 
 
+def test_a_long_reason_is_cut() -> None:
+    assert len(str(SeedResult.failure(8, ValueError("x" * 10**6)).error)) < 3000
+
+
 def test_fields_of_a_newer_schema_are_ignored() -> None:
     assert SeedResult.from_dict({**GOOD.to_dict(), "invented_later": 1}) == GOOD
 

@@ -121,10 +121,11 @@ def test_the_self_check_refuses_a_model_whose_results_depend_on_the_batch(
 ) -> None:
     engine = load(tiny_model)
 
-    def by_company(latents: torch.Tensor) -> torch.Tensor:
-        return torch.full((len(latents), 3, 16, 16), len(latents), dtype=torch.uint8)
+    def by_company(latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        count = len(latents)
+        return torch.full((count, 3, 16, 16), count, dtype=torch.uint8), torch.zeros((count, 1), dtype=torch.int64)
 
-    monkeypatch.setattr(engine._decoder, "pictures", by_company)
+    monkeypatch.setattr(engine._decoder, "decode", by_company)
     with pytest.raises(SetupError, match="self-check failed: seed"):
         engine.self_check()
 

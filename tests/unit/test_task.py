@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from celery import Celery
+from celery.exceptions import Reject
 
-from producer.contract import MAX_CHUNK_SIZE, ChunkMessage, SeedResult, SeedStatus, chunk_result
-from producer.errors import InvalidSeed
+from producer.contract import MAX_CHUNK_SIZE, TASK_NAME, ChunkMessage, SeedResult, SeedStatus, chunk_result
+from producer.errors import InvalidSeed, QueueUnreachable
 from producer.records import Verdict
 from worker.errors import InvalidMessage
 from worker.results import Recorder
-from worker.task import read_message, run_chunk
+from worker.task import read_message, register, run_chunk
 
 MESSAGE = ChunkMessage("t", "j", 2, (7, 8))
 
@@ -90,6 +92,20 @@ def test_a_chunk_that_was_done_before_is_left_alone() -> None:
     recorder = FakeRecorder(Verdict.DONE)
     assert run_chunk(MESSAGE, never, recorder, adopt=False) is None
     assert recorder.said == [("start", False)]
+
+
+def test_a_chunk_goes_back_to_the_queue_when_redis_stays_away() -> None:
+    class Away(FakeRecorder):
+        def finish(self, message: ChunkMessage, results: Sequence[SeedResult]) -> dict[str, Any]:
+            raise QueueUnreachable("away")
+
+    app = Celery(set_as_current=False)
+    register(app, succeed, Away())
+    task: Any = app.tasks[TASK_NAME]
+    task.push_request(id="t")
+    with pytest.raises(Reject) as caught:
+        task.run([1])
+    assert caught.value.requeue
 
 
 def test_an_error_outside_the_seeds_fails_every_seed_with_the_reason() -> None:

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 
 from producer.cli.render import follow
@@ -36,7 +37,7 @@ TABLE_ROWS = 20
 
 @app.command()
 def demo(
-    seeds: Annotated[str, typer.Option(help="Seeds and ranges: '42 7 0..63'.")] = "0..11 42",
+    seeds: Annotated[str, typer.Option(help="Seeds and ranges: '42 7 0..63'.")] = "0..10 42",
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("out"),
     data: Annotated[Path, typer.Option(help="Folder for everything that the stack writes.")] = Path(".seedmill/demo"),
 ) -> None:
@@ -143,6 +144,6 @@ def fetch(store: ObjectStore, result: SeedResult) -> tuple[dict[str, Any], bytes
 def row(store: ObjectStore, result: SeedResult) -> tuple[str, str, str]:
     """Return the table row of a seed."""
     if result.error:
-        return str(result.seed), f"[red]{result.error['type']}: {result.error['message']}[/]", ""
+        return str(result.seed), f"[red]{escape(result.error['type'])}: {escape(result.error['message'])}[/]", ""
     url = store.url(image_key(result.model_id or "", result.seed))
-    return str(result.seed), result.caption or "", f"[link={url}]{url}[/link]"
+    return str(result.seed), escape(result.caption or ""), f"[link={url}]{url}[/link]"

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from producer.cli.render import print_json
@@ -35,7 +36,7 @@ def report(checks: list[Check]) -> None:
     """Print a row per check."""
     table = Table("check", "", "found", box=None, header_style="bold", pad_edge=False)
     for check in checks:
-        advice = f"\n[bold]-> {check.advice}[/]" if check.advice else ""
+        advice = f"\n[bold]-> {escape(check.advice)}[/]" if check.advice else ""
         colour = COLOURS[check.outcome]
-        table.add_row(check.name, f"[{colour}]{check.outcome}[/]", f"{check.detail}{advice}")
+        table.add_row(check.name, f"[{colour}]{check.outcome}[/]", f"{escape(check.detail)}{advice}")
     Console(highlight=False).print(table)

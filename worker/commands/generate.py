@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.prompt import Prompt
 
 from producer.cli.render import progress_bar
@@ -47,7 +48,7 @@ def generate(
     if wanted:
         entries = save_all(engine, wanted, out)
         for entry in entries[:20]:
-            console.print(f"{entry['seed']}  {out / entry['image_path']}  {entry['caption']}", soft_wrap=True)
+            console.print(f"{entry['seed']}  {out / entry['image_path']}  {escape(entry['caption'])}", soft_wrap=True)
         console.print(f"{len(entries)} pictures and metadata.json in {out}/")
     if interactive:
         converse(engine, out, console)
@@ -88,6 +89,6 @@ def converse(engine: Engine, out: Path, console: Console) -> None:
         try:
             for generated in engine.generate(parse_seeds([answer])):
                 entry = save(engine, generated, out)
-                console.print(f"[bold]{entry['caption']}[/]\n{out / entry['image_path']}", soft_wrap=True)
+                console.print(f"[bold]{escape(entry['caption'])}[/]\n{out / entry['image_path']}", soft_wrap=True)
         except InvalidSeed as error:
-            console.print(f"[red]{error}[/]", soft_wrap=True)
+            console.print(f"[red]{escape(str(error))}[/]", soft_wrap=True)

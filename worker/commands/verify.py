@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from producer.cli.render import print_json
@@ -72,6 +73,6 @@ def report(found: Sequence[Verified], model_id: str, *, as_json: bool) -> None:
     table = Table("seed", "finding", "detail", box=None, header_style="bold", pad_edge=False)
     for item in found:
         colour = "green" if item.finding in GOOD else "red"
-        table.add_row(str(item.seed), f"[{colour}]{item.finding}[/]", item.detail)
+        table.add_row(str(item.seed), f"[{colour}]{item.finding}[/]", escape(item.detail))
     console.print(table)
     console.print(f"{same} of {len(found)} the same, model {model_id}")

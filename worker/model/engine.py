@@ -78,31 +78,31 @@ class Generated:
     caption: str
 
 
-class _Decoder(Protocol):
-    def pictures(self, latents: Tensor) -> Tensor: ...
+class Decoder(Protocol):
+    """Latents float32 [B, latent_dim] to pixels uint8 [B, 3, H, W] and token ids int64 [B, T], all on the CPU."""
 
-    def tokens(self, latents: Tensor) -> Tensor: ...
+    def decode(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Return pixels and token ids."""
+        ...
 
 
 class CpuDecoder:
     """Pictures one at a time, each on one thread, on as many threads as there are cores; captions in padded rows."""
 
     def __init__(self, network: SeedNetwork, shape: CanonicalShape, threads: int) -> None:
+        _channels_last(network)
         self._network = network
-        _channels_last(self._network)
         self._shape = shape
         self._pool = _single_threaded_pool(threads)
 
-    def pictures(self, latents: Tensor) -> Tensor:
-        """Return uint8 [B, 3, H, W] for latents float32 [B, latent_dim]."""
-        return torch.cat(list(self._pool.map(self._picture, torch.split(latents, self._shape.picture_rows))))
-
-    def tokens(self, latents: Tensor) -> Tensor:
-        """Return token ids int64 [B, T] for latents float32 [B, latent_dim]."""
-        return torch.cat(list(self._pool.map(self._tokens, torch.split(latents, self._shape.text_rows))))
+    def decode(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """See :class:`Decoder`."""
+        tokens = self._pool.map(self._tokens, torch.split(latents, self._shape.text_rows))
+        pixels = self._pool.map(self._pixels, torch.split(latents, self._shape.picture_rows))
+        return torch.cat(list(pixels)), torch.cat(list(tokens))
 
     @torch.inference_mode()
-    def _picture(self, latents: Tensor) -> Tensor:
+    def _pixels(self, latents: Tensor) -> Tensor:
         return _to_bytes(self._network.decode_pictures(latents))
 
     @torch.inference_mode()
@@ -119,22 +119,19 @@ class CudaDecoder:
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
         self._network = network.to(device)
-        _channels_last(self._network)
+        _channels_last(network)
         self._shape = shape
         self._device = device
 
-    def pictures(self, latents: Tensor) -> Tensor:
-        """Return uint8 [B, 3, H, W] on the CPU for latents float32 [B, latent_dim]."""
-        return self._run(lambda x: _to_bytes(self._network.decode_pictures(x)), latents, self._shape.picture_rows)
-
-    def tokens(self, latents: Tensor) -> Tensor:
-        """Return token ids int64 [B, T] on the CPU for latents float32 [B, latent_dim]."""
-        return self._run(self._network.decode_tokens, latents, self._shape.text_rows)
+    def decode(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """See :class:`Decoder`."""
+        pixels = self._run(lambda x: _to_bytes(self._network.decode_pictures(x)), latents, self._shape.picture_rows)
+        return pixels, self._run(self._network.decode_tokens, latents, self._shape.text_rows)
 
     @torch.inference_mode()
-    def _run(self, decode: Callable[[Tensor], Tensor], latents: Tensor, rows: int) -> Tensor:
+    def _run(self, part_of: Callable[[Tensor], Tensor], latents: Tensor, rows: int) -> Tensor:
         parts = torch.split(latents, rows)
-        return torch.cat([decode(_pad(part, rows).to(self._device))[: len(part)] for part in parts]).cpu()
+        return torch.cat([part_of(_pad(part, rows).to(self._device))[: len(part)] for part in parts]).cpu()
 
 
 class Engine:
@@ -168,7 +165,7 @@ class Engine:
         self.shape = CANONICAL_SHAPES[self.device.type]
         self.info = _describe(checkpoint, self._tokenizer, self.shape)
         network = checkpoint.build()
-        self._decoder: _Decoder
+        self._decoder: Decoder
         if self.device.type == "cpu":
             self._decoder = CpuDecoder(network, self.shape, threads or usable_cores())
         else:
@@ -179,11 +176,11 @@ class Engine:
         if not seeds:
             return []
         latents = draw_latents(seeds, self.info.latent_dim)
-        pixels = self._decoder.pictures(latents).permute(0, 2, 3, 1).contiguous().numpy()
-        tokens = self._decoder.tokens(latents).tolist()
+        pixels, tokens = self._decoder.decode(latents)
+        pictures = pixels.permute(0, 2, 3, 1).contiguous().numpy()
         return [
             Generated(seed, picture, self._tokenizer.decode(ids))
-            for seed, picture, ids in zip(seeds, pixels, tokens, strict=True)
+            for seed, picture, ids in zip(seeds, pictures, tokens.tolist(), strict=True)
         ]
 
     def self_check(self) -> None:

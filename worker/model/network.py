@@ -17,6 +17,8 @@ from worker.model.text import TextDecoder
 INIT_GAINS = {"picture.head": 0.9, "picture.style": 1.5, "modulation": 1.0, "conv": 1.4, "text.prefix": 1.0}
 """Standard deviation times sqrt(fan-in) of random weights, by a part of the name; 1 for the others."""
 
+EMBEDDINGS = ("text.tokens.weight", "text.positions.weight")
+
 
 class SeedNetwork(nn.Module):
     """Picture decoder and caption decoder over one latent space."""
@@ -45,7 +47,8 @@ def initialize(network: SeedNetwork, seed: int) -> None:
     """Fill all weights with reproducible random values: an untrained network, whose pictures are washes of colour.
 
     Weights are drawn in float64 and cast, so that every machine gets the same ones. The sub-pixels of the head share
-    their weights (ICNR, Aitken et al. 2017, https://arxiv.org/abs/1707.02937), which avoids a checkerboard.
+    their weights (ICNR, Aitken et al. 2017, https://arxiv.org/abs/1707.02937), which avoids a checkerboard, and these
+    add up to nothing, so that no colour is favoured.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -54,9 +57,10 @@ def initialize(network: SeedNetwork, seed: int) -> None:
                 parameter.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
                 continue
             gain = next((value for part, value in INIT_GAINS.items() if part in name), 1.0)
-            deviation = gain / math.sqrt(parameter[0].numel())
+            deviation = 1.0 if name in EMBEDDINGS else gain / math.sqrt(parameter[0].numel())
             values = torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * deviation
             if name == "picture.head.weight":
                 repeats = network.config.picture.shuffle**2
+                values = values - values.mean(dim=(1, 2, 3), keepdim=True)
                 values = values[::repeats].repeat_interleave(repeats, dim=0)
             parameter.copy_(values)

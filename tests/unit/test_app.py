@@ -1,0 +1,46 @@
+"""The Celery application of the worker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from worker.app import build_app, celery_url
+from worker.settings import WorkerSettings
+
+
+@pytest.mark.parametrize(
+    ("url", "wanted"),
+    [
+        ("redis://h:1/2", "redis://h:1/2"),
+        ("valkey://u:p@h:1/2", "redis://u:p@h:1/2"),
+        ("rediss://h:1/2", "rediss://h:1/2?ssl_cert_reqs=required"),
+        ("rediss://h:1/2?ssl_cert_reqs=none", "rediss://h:1/2?ssl_cert_reqs=none"),
+        ("unix:///run/valkey.sock?db=3", "redis+socket:///run/valkey.sock?db=3"),
+    ],
+)
+def test_every_url_has_the_form_that_celery_takes(url: str, wanted: str) -> None:
+    assert celery_url(url) == wanted
+    app = build_app(WorkerSettings.load(redis_url=url))
+    assert app.backend is not None
+    app.connection_for_read().transport_cls  # noqa: B018  # resolves the scheme
+    app.close()
+
+
+def test_options_in_a_url_are_kept() -> None:
+    assert celery_url("rediss://h/0?protocol=2") == "rediss://h/0?protocol=2&ssl_cert_reqs=required"
+
+
+def test_messages_are_json_alone_and_acknowledged_late() -> None:
+    conf: Any = build_app(WorkerSettings.load()).conf
+    assert conf.accept_content == ["json"]
+    assert (conf.task_serializer, conf.result_serializer) == ("json", "json")
+    assert conf.task_acks_late
+    assert conf.worker_prefetch_multiplier == 1
+    assert conf.worker_disable_prefetch
+
+
+def test_the_visibility_timeout_is_a_setting() -> None:
+    app: Any = build_app(WorkerSettings.load(visibility_timeout_s=77))
+    assert app.conf.broker_transport_options["visibility_timeout"] == 77

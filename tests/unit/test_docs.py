@@ -1,0 +1,78 @@
+"""What the documents say is what the code does."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from producer import JobStatus, __version__, errors
+from producer.settings import ProducerSettings
+from tests.support import ROOT
+from worker.__main__ import COMMANDS
+from worker.settings import WorkerSettings
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+ROW = re.compile(r"^\| `([A-Z0-9_]+)` \| (?:`([^`]*)`)? ?\| (.+) \|$", re.MULTILINE)
+
+
+def test_the_settings_table_is_the_settings_of_the_code() -> None:
+    table = {name: default or "" for name, default, _ in ROW.findall(README)}
+    code = {}
+    for field, info in WorkerSettings.model_fields.items():
+        code[WorkerSettings.variable(field)] = "" if info.default is None else str(info.default)
+    assert table == code
+    assert len(ProducerSettings.model_fields) == 3, "the README says that producers read the first three"
+
+
+def test_the_newest_entry_of_the_changelog_is_this_version() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (\S+)", changelog, re.MULTILINE)[0] == __version__
+
+
+def test_every_make_target_that_is_named_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    named = set(re.findall(r"(?:`|^)make ([a-z-]+)", README, re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    assert {"demo", "up", "test", "check", "build"} <= named <= targets
+
+
+def test_every_worker_command_that_is_named_exists() -> None:
+    assert set(re.findall(r"python -m worker ([a-z]+)", README)) <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("status", list(JobStatus))
+def test_every_status_is_explained(status: JobStatus) -> None:
+    assert f"| `{status}` |" in README
+
+
+@pytest.mark.parametrize("name", re.findall(r"^\| `([A-Z][a-z]\w+)`", README, re.MULTILINE))
+def test_every_exception_that_is_named_exists(name: str) -> None:
+    assert issubclass(getattr(errors, name), errors.SeedmillError)
+
+
+def test_every_file_that_is_named_exists() -> None:
+    tree = README.split("## Files")[1].split("```")[1]
+    folder = ""
+    for line in tree.strip().splitlines():
+        names = re.findall(r"(?<!\S)(\w[\w.]*(?:\.py|/))(?=\s)", line.split("   ")[0] + " " if line[0] != " " else line)
+        if line[0] != " ":
+            folder = names[0]
+            names = []
+        for name in names:
+            assert (ROOT / folder / name).exists(), f"{folder}{name}"
+        assert (ROOT / folder).is_dir()
+
+
+def test_every_variable_of_the_example_is_used_and_has_the_default_of_the_stack() -> None:
+    compose = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    example = (ROOT / ".env.example").read_text(encoding="utf-8")
+    pairs = re.findall(r"^([A-Z0-9_]+)=(.*)$", example, re.MULTILINE)
+    assert {name for name, _ in pairs} == set(re.findall(r"\$\{([A-Z0-9_]+):-", compose))
+    for name, value in pairs:
+        assert f"${{{name}:-{value}}}" in compose
+
+
+def test_no_document_names_one_s3_product_where_it_means_any() -> None:
+    for path in [*ROOT.glob("producer/**/*.py"), *ROOT.glob("worker/**/*.py"), ROOT / "README.md"]:
+        assert "minio" not in path.read_text(encoding="utf-8").lower(), path
