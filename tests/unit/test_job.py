@@ -24,7 +24,7 @@ def record(**changes: object) -> JobRecord:
         "failed": 1,
         "created_ms": NOW_MS,
         "started_ms": NOW_MS + 10,
-        "expires_ms": NOW_MS + 60_000,
+        "expires_ms": NOW_MS + 3_600_000,
     }
     return JobRecord.parse("j", {name: str(value) for name, value in {**fields, **changes}.items()})
 
