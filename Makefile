@@ -51,8 +51,8 @@ lock: $(VENV)/dev  ## pin the newest versions that fit into requirements/constra
 	  | grep -vE '^(nvidia-|cuda-|triton)|emscripten.$$|win32.$$' > requirements/constraints.new
 	mv requirements/constraints.new requirements/constraints.txt
 
-clean:  ## remove the virtual environment and everything that was generated
-	rm -rf $(VENV) $(DATA) $(OUT) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean:  ## remove .venv, .seedmill and caches; pictures and checkpoints stay
+	rm -rf "$(VENV)" .seedmill dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/python:
 	@command -v $(PYTHON) >/dev/null || { echo "no $(PYTHON) found: install Python 3.11 or newer, or set PYTHON=..."; exit 1; }
@@ -63,8 +63,9 @@ $(VENV)/python:
 
 # PyTorch alone is taken from its own index; everything else comes from the usual one.
 $(VENV)/runtime: $(VENV)/python pyproject.toml requirements/worker.txt requirements/local.txt requirements/build.txt requirements/constraints.txt
-	@echo "installing into $(VENV) ..."
+	@echo "installing into $(VENV): $(TORCH) (about 200 MB) ..."
 	@$(PIP) install --quiet --no-compile --no-deps --retries 1 --extra-index-url $(TORCH_INDEX) $(TORCH)
+	@echo "installing the rest (about 150 MB) ..."
 	@$(INSTALL) --requirement requirements/build.txt
 	@$(INSTALL) --requirement requirements/worker.txt --requirement requirements/local.txt \
 	  --no-build-isolation --editable .

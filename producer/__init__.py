@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from producer.errors import (
         InvalidJobId,
         InvalidSeed,
+        JobConflict,
         JobError,
         JobFailed,
         JobNotFound,
@@ -45,6 +46,7 @@ __all__ = [
     "InvalidJobId",
     "InvalidSeed",
     "Job",
+    "JobConflict",
     "JobError",
     "JobFailed",
     "JobNotFound",
@@ -73,3 +75,7 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = next((module for module, names in _HOMES.items() if name in names), "producer.errors")
     return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -12,7 +12,7 @@ from producer import records
 from producer.client import poll_delays
 from producer.connection import connect_async, translated
 from producer.contract import JobStatus, SeedResult, decode_chunk_results, job_key
-from producer.errors import JobFailed, JobNotFound, JobTimeout
+from producer.errors import JobConflict, JobFailed, JobNotFound, JobTimeout
 from producer.job import JobRecord, JobView, QueueStatus
 from producer.seeds import Seeds
 from producer.settings import ProducerSettings
@@ -84,7 +84,8 @@ class AsyncClient:
     async def submit(self, seeds: Seeds, *, job_id: str | None = None) -> AsyncJob:
         """Enqueue one seed, a list or a range as one job; see :meth:`producer.client.Client.submit`."""
         call, job_id = records.submission(seeds, job_id, self.settings)
-        await self._run(call)
+        if await self._run(call) < 0:
+            raise JobConflict(job_id)
         return await self.get(job_id)
 
     async def get(self, job_id: str) -> AsyncJob:

@@ -14,7 +14,7 @@ from typing import Any, Self
 from producer import records
 from producer.connection import connect, translated
 from producer.contract import JobStatus, SeedResult, decode_chunk_results, job_key
-from producer.errors import JobFailed, JobNotFound, JobTimeout
+from producer.errors import JobConflict, JobFailed, JobNotFound, JobTimeout
 from producer.job import JobRecord, JobView, QueueStatus
 from producer.seeds import Seeds
 from producer.settings import ProducerSettings
@@ -132,15 +132,17 @@ class Client:
 
         Args:
             seeds: an integer from 0 to 4294967295, an iterable of them, or a range; at most a million.
-            job_id: an id of your own (letters, digits, ``-`` and ``_``): if such a job exists it is returned and
-                nothing is enqueued again, so a submit whose answer was lost can be repeated.
+            job_id: an id of your own (letters, digits, ``-`` and ``_``): if that job exists with these seeds it is
+                returned as it is and nothing is enqueued again, so a submit whose answer was lost can be repeated.
 
         Raises:
             InvalidSeed, InvalidJobId: naming the value; nothing was enqueued.
+            JobConflict: a job of that id exists with other seeds; nothing was enqueued.
             QueueUnreachable, QueueRefused: nothing is known to be enqueued; repeat with the same ``job_id``.
         """
         call, job_id = records.submission(seeds, job_id, self.settings)
-        self._run(call)
+        if self._run(call) < 0:
+            raise JobConflict(job_id)
         return self.get(job_id)
 
     def get(self, job_id: str) -> Job:

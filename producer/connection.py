@@ -88,13 +88,14 @@ def translated(url: str) -> Iterator[None]:
         yield
     except (AuthenticationError, AuthorizationError) as error:
         raise QueueRefused(
-            f"Redis at {redact(url)} refused the user or password ({error}): correct SEEDMILL_REDIS_URL"
+            f"Redis at {redact(url)} refused the user or password ({error}): correct SEEDMILL_REDIS_URL or --redis-url"
         ) from error
     except (ConnectionError, TimeoutError, OSError) as error:
         raise QueueUnreachable(
-            f"Redis at {redact(url)} does not answer ({error}): start it (make up), or correct SEEDMILL_REDIS_URL"
+            f"Redis at {redact(url)} does not answer ({error}): is it running there? "
+            "If it is elsewhere, correct SEEDMILL_REDIS_URL or --redis-url"
         ) from error
     except ResponseError as error:
         raise QueueRefused(f"Redis at {redact(url)} refused: {error}") from error
     except RedisError as error:
-        raise QueueUnreachable(f"Redis at {redact(url)} failed: {error}") from error
+        raise QueueUnreachable(f"{redact(url)} did not answer as Redis does: {error}") from error

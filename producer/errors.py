@@ -6,6 +6,7 @@
     |-- SettingsError      (also ValueError)
     |-- JobError
     |   |-- JobNotFound    (also LookupError)
+    |   |-- JobConflict
     |   |-- JobFailed
     |   `-- JobTimeout     (also TimeoutError)
     `-- QueueError
@@ -49,6 +50,14 @@ class JobNotFound(JobError, LookupError):
 
     def __init__(self, job_id: str) -> None:
         super().__init__(f"job {job_id!r} is not found: it was never submitted here, or its record has expired")
+        self.job_id = job_id
+
+
+class JobConflict(JobError):
+    """A job of that id exists already, with other seeds; nothing was enqueued."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"job {job_id!r} exists already with other seeds: choose another id; nothing was enqueued")
         self.job_id = job_id
 
 

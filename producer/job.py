@@ -141,6 +141,6 @@ def _moment(milliseconds: str) -> datetime:
 def _counts(status: JobStatus, fields: Mapping[str, str]) -> Counts:
     total, running, succeeded, failed = (int(fields[name]) for name in ("total", "running", "succeeded", "failed"))
     rest = total - succeeded - failed
-    if status is JobStatus.CANCELED:
-        return Counts(total, 0, 0, succeeded, failed, canceled=rest)
+    if status is JobStatus.CANCELED:  # what a worker has taken is still finished
+        return Counts(total, 0, running, succeeded, failed, canceled=rest - running)
     return Counts(total, rest - running, running, succeeded, failed, canceled=0)

@@ -6,8 +6,11 @@ producer/scripts/; all of them take the time from the Redis server.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+import sys
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -84,10 +87,18 @@ def messages_of(job_id: str, seeds: Sequence[int], chunk_size: int) -> list[Chun
     ]
 
 
+def digest(seeds: Sequence[int]) -> str:
+    """Return the SHA-256 of the seeds as little-endian 32-bit numbers: two jobs of one digest are one job."""
+    numbers = array("I", seeds)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return hashlib.sha256(numbers.tobytes()).hexdigest()
+
+
 def create_job(job_id: str, seeds: Sequence[int], *, chunk_size: int, ttl_s: int) -> Call:
-    """Write the record and enqueue all messages; answers 1, or 0 if a job of that id exists already."""
+    """Write the record and enqueue all messages; answers 1, 0 if the job exists already, -1 if it has other seeds."""
     messages = messages_of(job_id, seeds, chunk_size)
-    args: list[str | int] = [len(seeds), len(messages), ttl_s * 1000, TOMBSTONE_S * 1000]
+    args: list[str | int] = [digest(seeds), len(seeds), len(messages), ttl_s * 1000, TOMBSTONE_S * 1000]
     args += [message.encode() for message in messages]
     return Call(SCRIPTS["create_job"], [job_key(job_id), QUEUE], args)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from producer.contract import MAX_JOB_SEEDS, MAX_SEED
@@ -60,7 +60,11 @@ def check_seeds(seeds: object) -> Sequence[int]:
     """
     if isinstance(seeds, range):
         return _check_range(seeds)
-    values = None if isinstance(seeds, str | bytes | bytearray) else _iterate(seeds)
+    if isinstance(seeds, str):
+        raise InvalidSeed(f"{shorten(seeds)} (str) is not a seed: {LIMITS}; a range is written range(0, 100) here")
+    if isinstance(seeds, Mapping):
+        raise InvalidSeed(f"{shorten(seeds)} ({type(seeds).__name__}) is not a list of seeds: give a list or a range")
+    values = None if isinstance(seeds, bytes | bytearray) else _iterate(seeds)
     if values is None:
         return (check_seed(seeds),)
     checked: list[int] = []
@@ -114,6 +118,8 @@ def _parse_span(text: str) -> range:
         first, last = (check_seed(int(end)) for end in match.groups())
         if first > last:
             raise InvalidSeed(f"{shorten(text)} runs backwards: write {last}..{first}")
+        if last - first >= MAX_JOB_SEEDS:
+            raise InvalidSeed(f"{text} has {last - first + 1} seeds, more than {MAX_JOB_SEEDS}: submit several jobs")
         return range(first, last + 1)
     if not NUMBER.fullmatch(text):
         raise InvalidSeed(f"{shorten(text)} is not a seed: {LIMITS}; a range is written 0..99")

@@ -46,7 +46,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def _explain(cls, given: dict[str, object], item: object) -> str:
-        loc, message, value = item["loc"][0], item["msg"], item.get("input")  # type: ignore[index, attr-defined]
+        loc, message, value = item["loc"][0], item["msg"].removeprefix("Value error, "), item.get("input")  # type: ignore[index, attr-defined]
         name = str(loc) if loc in given or loc not in cls.model_fields else cls.variable(str(loc))
         return f"{name}={value!r}: {message}"
 

@@ -26,6 +26,7 @@ from worker.storage import ObjectStore
 
 PACKAGES = ("torch", "celery", "kombu", "redis", "boto3", "pillow", "tokenizers", "numpy")
 TRIAL_SEED = 42
+S3_VARIABLES = "AWS_ENDPOINT_URL_S3 or SEEDMILL_S3_BUCKET"
 
 
 class Outcome(StrEnum):
@@ -53,9 +54,11 @@ def examine(settings: WorkerSettings) -> Iterator[Check]:
     yield from _packages()
     yield _attempt("device", lambda: _device(settings))
     yield from _model(settings)
-    yield _where_configured("SEEDMILL_REDIS_URL", "queue", lambda: _queue(settings))
-    yield _where_configured("SEEDMILL_REDIS_URL", "workers", lambda: _workers(settings))
-    yield _where_configured("AWS_ENDPOINT_URL_S3 or SEEDMILL_S3_BUCKET", "storage", lambda: _storage(settings))
+    queue = f"a worker would use {redact(settings.redis_url)}"
+    bucket = f"a worker would use bucket {settings.s3_bucket!r} at {settings.s3_endpoint_url or 'AWS S3'}"
+    yield _where_configured("SEEDMILL_REDIS_URL", "queue", queue, lambda: _queue(settings))
+    yield _where_configured("SEEDMILL_REDIS_URL", "workers", queue, lambda: _workers(settings))
+    yield _where_configured(S3_VARIABLES, "storage", bucket, lambda: _storage(settings))
 
 
 def _attempt(name: str, trial: Callable[[], Check]) -> Check:
@@ -65,9 +68,9 @@ def _attempt(name: str, trial: Callable[[], Check]) -> Check:
         return Check(name, Outcome.FAIL, str(error))
 
 
-def _where_configured(variables: str, name: str, trial: Callable[[], Check]) -> Check:
+def _where_configured(variables: str, name: str, otherwise: str, trial: Callable[[], Check]) -> Check:
     if not any(os.environ.get(variable) for variable in variables.split(" or ")):
-        return Check(name, Outcome.SKIP, f"{variables} is not set")
+        return Check(name, Outcome.SKIP, f"{variables} is not set; {otherwise}")
     return _attempt(name, trial)
 
 

@@ -9,6 +9,16 @@ from pathlib import Path
 from worker.errors import FileError
 
 
+def prepare_folder(folder: Path) -> None:
+    """Make a folder and prove that files can be written to it.
+
+    Raises:
+        FileError: naming the folder and the reason.
+    """
+    write_atomically(folder / ".writable", b"")
+    (folder / ".writable").unlink(missing_ok=True)
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path``, making its folder: beside it first, then renamed into place.
 

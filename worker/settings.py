@@ -6,12 +6,25 @@ that every S3 tool uses.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr
 
 from producer.settings import ProducerSettings, Settings
+
+
+def _prefix(value: str) -> str:
+    if value and (value.startswith("/") or not value.endswith("/")):
+        raise ValueError("end it in a slash and begin it without one, or leave it empty")
+    return value
+
+
+def _device(value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+        raise ValueError("use auto, cpu, cuda or cuda:0")
+    return value
 
 
 class StorageSettings(Settings):
@@ -20,7 +33,7 @@ class StorageSettings(Settings):
     s3_bucket: str = Field(default="seedmill", min_length=3, max_length=63)
     """Bucket that pictures and metadata go to."""
 
-    s3_prefix: str = Field(default="", pattern=r"^([^/].*/)?$")
+    s3_prefix: Annotated[str, AfterValidator(_prefix)] = ""
     """Put before every object key; ends in a slash, or is empty."""
 
     s3_create_bucket: bool = False
@@ -56,7 +69,7 @@ class WorkerSettings(ProducerSettings, StorageSettings):
     tokenizer: Path = Path("checkpoints/tokenizer.json")
     """The tokenizer that belongs to them."""
 
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device: Annotated[str, AfterValidator(_device)] = "auto"
     """Where the model runs: auto, cpu, cuda or cuda:N."""
 
     cpu_threads: int = Field(default=0, ge=0, le=1024)

@@ -25,13 +25,16 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 RedisUrl = Annotated[
     str | None, typer.Option("--redis-url", help="Redis or Valkey; default: SEEDMILL_REDIS_URL.", show_default=False)
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Timeout = Annotated[float | None, typer.Option("--timeout", min=0, help="Seconds to wait at most.")]
+Timeout = Annotated[
+    float | None, typer.Option("--timeout", min=0, help="Seconds to wait at most; without it, for ever.")
+]
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
 
 
@@ -43,14 +46,14 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
 ) -> None:
     """Options of the command itself."""
 
 
-@app.command()
+@app.command(context_settings={"ignore_unknown_options": True})  # so that -5 is refused as a seed
 def submit(
-    seeds: Annotated[list[str], typer.Argument(metavar="SEED...", help="Seeds or ranges, as in: 7 8 0..99")],
+    seeds: Annotated[list[str], typer.Argument(metavar="SEED...", help="Seeds and ranges: 7 8 0..99")],
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end and show the results.")] = False,
     timeout: Timeout = None,
     job_id: Annotated[str | None, typer.Option("--id", help="Your own job id; an existing one is not redone.")] = None,
@@ -67,7 +70,8 @@ def submit(
             render.print_json(job.to_dict())
         else:
             render.print_job(job)
-            render.console(stderr=True).print(f"[dim]follow it with: seedmill wait {job.id}[/]")
+            if not job.status.is_terminal:
+                render.console(stderr=True).print(f"[dim]follow it with: seedmill wait {job.id}[/]")
 
 
 @app.command()
@@ -95,9 +99,13 @@ def results(job_id: JobId, as_json: AsJson = False, redis_url: RedisUrl = None) 
 
 @app.command()
 def cancel(job_id: JobId, as_json: AsJson = False, redis_url: RedisUrl = None) -> None:
-    """Cancel a job unless it has ended."""
+    """Cancel a job unless it has ended; what a worker has already taken is still finished."""
     with Client(redis_url) as client:
-        job = client.cancel(job_id)
+        job = client.get(job_id)
+        ended = job.status.is_terminal
+        job.cancel()
+    if ended and not as_json:
+        render.console(stderr=True).print("it had ended already; nothing was canceled")
     render.print_json(job.to_dict()) if as_json else render.print_job(job)
 
 
@@ -120,7 +128,9 @@ def _finish(job: Job, timeout: float | None, *, as_json: bool) -> None:
         render.print_json({**job.to_dict(), "results": [result.to_dict() for result in job.results()]})
     else:
         render.print_job(job)
-        render.print_results(job.results())
+        render.print_results(job.results(), limit=render.SHOWN_ROWS)
+        if job.counts.total > render.SHOWN_ROWS:
+            render.console(stderr=True).print(f"[dim]all of them: seedmill results {job.id}[/]")
     if job.status is not JobStatus.SUCCEEDED:
         raise typer.Exit(EXIT_FAILED)
 

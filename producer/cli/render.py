@@ -6,30 +6,33 @@ Results and JSON go to standard output, progress and remarks to standard error.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from producer.client import Job
-from producer.contract import SeedResult, SeedStatus
+from producer.contract import SeedResult
 from producer.errors import JobTimeout
 from producer.job import Counts, QueueStatus
 
-PIPE_WIDTH = 400
-"""Columns assumed where the output is not a terminal, so that lines are not folded for programs like grep."""
+SHOWN_ROWS = 20
+"""Results shown on a terminal at the end of a wait; ``seedmill results`` shows all."""
 
 STYLES = {"succeeded": "green", "failed": "red", "canceled": "yellow", "expired": "yellow"}
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return a console for one of the two output streams."""
-    stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, width=None if stream.isatty() else PIPE_WIDTH, highlight=False)
+    """Return a console for one of the two output streams; lines are never folded or cut."""
+    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+
+
+def count(number: int, noun: str) -> str:
+    """Return the number with its noun in the right form."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def print_json(value: Any) -> None:
@@ -47,30 +50,45 @@ def describe(counts: Counts) -> str:
     """Return the counts in words, leaving out states that nobody is in."""
     states = ("queued", "running", "succeeded", "failed", "canceled")
     parts = [f"{getattr(counts, state)} {state}" for state in states if getattr(counts, state)]
-    return f"{', '.join(parts)} of {counts.total} seed{'s' if counts.total != 1 else ''}"
+    return f"{', '.join(parts)} of {count(counts.total, 'seed')}"
 
 
-def print_results(results: Iterable[SeedResult]) -> None:
-    """Print one row per seed: the caption and the picture's URI, or the reason of the failure."""
-    table = Table("seed", "status", "caption", "image", box=None, header_style="bold", pad_edge=False)
-    for result in results:
-        good = result.status is SeedStatus.SUCCEEDED
-        reason = f"{result.error['type']}: {result.error['message']}" if result.error else ""
-        row = (result.caption or "", result.image_uri or "") if good else (reason, "")
-        table.add_row(str(result.seed), f"[{STYLES[result.status]}]{result.status}[/]", *map(escape, row))
-    console().print(table)
+def print_results(results: Iterable[SeedResult], *, limit: int | None = None) -> None:
+    """Print the results: two lines per seed on a terminal, else one line of tab-separated values.
+
+    These are seed, status, caption (or the reason of a failure), and the picture's URI. ``limit`` is for terminals.
+    """
+    out = console()
+    shown = None if not out.is_terminal else limit
+    for result in islice(results, shown):
+        if out.is_terminal:
+            print_row(out, result, result.image_uri or "")
+        else:
+            fields = (str(result.seed), str(result.status), summary(result), result.image_uri or "")
+            print("\t".join(" ".join(field.split()) for field in fields))
+
+
+def print_row(out: Console, result: SeedResult, address: str) -> None:
+    """Print a seed with its caption, and below it where its picture is; or the reason of its failure."""
+    style = STYLES[result.status]
+    out.print(f"[{style}]{result.seed:<10}[/] {escape(summary(result))}")
+    if address:
+        out.print(f"  [dim]{escape(address)}[/]")
+
+
+def summary(result: SeedResult) -> str:
+    """Return the caption, or the reason of a failure."""
+    return f"{result.error['type']}: {result.error['message']}" if result.error else result.caption or ""
 
 
 def print_queue(status: QueueStatus) -> None:
     """Print the queue's depth and a row per worker."""
+    waiting, workers = count(status.waiting, "message"), count(len(status.workers), "worker")
     out = console()
-    out.print(f"{status.waiting} messages waiting, {status.held} held by workers, {len(status.workers)} workers seen")
-    if status.workers:
-        columns = ("host", "pid", "device", "model_id")
-        table = Table(*columns, box=None, header_style="bold", pad_edge=False)
-        for worker in status.workers:
-            table.add_row(*(str(worker.get(column, "")) for column in columns))
-        out.print(table)
+    out.print(f"{waiting} waiting, {status.held} held by workers, {workers} seen")
+    for worker in status.workers:
+        place = f"{worker.get('host')} process {worker.get('pid')}"
+        out.print(f"  {place}, {worker.get('device')}, model {worker.get('model_id')}", markup=False)
 
 
 def progress_bar(label: str, total: int) -> tuple[Progress, Any]:
@@ -82,7 +100,7 @@ def progress_bar(label: str, total: int) -> tuple[Progress, Any]:
         TextColumn("{task.fields[note]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=console(stderr=True),
+        console=Console(stderr=True),
     )
     return bar, bar.add_task(label, total=total, note="")
 

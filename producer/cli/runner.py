@@ -10,7 +10,16 @@ from collections.abc import Mapping, Sequence
 
 import typer
 
-from producer.errors import InvalidJobId, InvalidSeed, JobNotFound, JobTimeout, QueueError, SeedmillError, SettingsError
+from producer.errors import (
+    InvalidJobId,
+    InvalidSeed,
+    JobConflict,
+    JobNotFound,
+    JobTimeout,
+    QueueError,
+    SeedmillError,
+    SettingsError,
+)
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -22,6 +31,7 @@ EXIT_CODES: Mapping[type[SeedmillError], int] = {
     InvalidSeed: EXIT_USAGE,
     InvalidJobId: EXIT_USAGE,
     JobNotFound: EXIT_USAGE,
+    JobConflict: EXIT_USAGE,
     SettingsError: EXIT_USAGE,
     QueueError: EXIT_UNREACHABLE,
     JobTimeout: EXIT_TIMEOUT,

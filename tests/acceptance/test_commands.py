@@ -15,7 +15,7 @@ from PIL import Image
 
 from producer import Client
 from producer.contract import image_key
-from tests.support import clean_environment, one_line, run_seedmill, run_worker_command
+from tests.support import clean_environment, one_line, run_python, run_seedmill, run_worker_command
 from worker.local.process import Process, free_port
 from worker.local.stack import Endpoints
 from worker.storage import ObjectStore
@@ -47,8 +47,11 @@ def test_submit_prints_the_id_that_status_and_results_take(environment: dict[str
 def test_submit_and_wait_shows_pictures_for_people(environment: dict[str, str]) -> None:
     done = run_seedmill("submit", "0..3", "--wait", environment=environment)
     assert done.returncode == 0, done.stderr
-    assert "4 succeeded of 4 seeds" in done.stdout
-    assert done.stdout.count("seed_000000000") == 4
+    summary, *rows = done.stdout.splitlines()
+    assert "4 succeeded of 4 seeds" in summary
+    fields = [row.split("\t") for row in rows]
+    assert [(seed, status) for seed, status, _, _ in fields] == [(str(n), "succeeded") for n in range(4)]
+    assert all(5 <= len(caption.split()) <= 20 and uri.startswith("s3://") for _, _, caption, uri in fields)
     assert "4/4" in done.stderr
 
 
@@ -68,6 +71,8 @@ def test_cancel_and_queue_tell_the_truth(quiet: Endpoints) -> None:
     canceled = run_seedmill("cancel", job["id"], environment=environment)
     assert canceled.returncode == 0
     assert "canceled" in canceled.stdout
+    again = run_seedmill("cancel", job["id"], environment=environment)
+    assert (again.returncode, "had ended already" in again.stderr) == (0, True)
     waited = run_seedmill("wait", job["id"], environment=environment)
     assert waited.returncode == 1
     assert "100 canceled" in waited.stdout
@@ -86,6 +91,8 @@ def test_the_url_can_be_given_as_an_option(quiet: Endpoints) -> None:
         (["submit", "4294967296"], "4294967296"),
         (["submit", "1.5"], "'1.5'"),
         (["submit", "1", "--id", "a b"], "'a b'"),
+        (["submit", "-5"], "-5 is not a seed"),
+        (["submit", "0..3000000"], "0..3000000 has 3000001 seeds"),
         (["status", "nobody"], "'nobody' is not found"),
         (["results", "nobody"], "not found"),
         (["wait", "nobody"], "not found"),
@@ -172,12 +179,14 @@ def test_generate_gives_the_bytes_that_the_worker_publishes(
 
 def test_generate_asks_until_it_is_told_to_quit(model_environment: dict[str, str], tmp_path: Path) -> None:
     done = run_worker_command(
-        "generate", "--interactive", "--out", str(tmp_path), environment=model_environment, stdin="7\nx\n1..2\nq\n9\n"
+        "generate", "--interactive", "--out", str(tmp_path), environment=model_environment, stdin="7\n\nx\n1..2\nQ\n9\n"
     )
     assert done.returncode == 0, done.stderr
     names = sorted(path.name for path in tmp_path.glob("*.png"))
     assert names == [f"seed_{seed:010d}.png" for seed in (1, 2, 7)]
     assert "'x' is not a seed" in done.stdout
+    entries = json.loads((tmp_path / "metadata.json").read_text())
+    assert [entry["seed"] for entry in entries] == [7, 1, 2]
 
 
 def test_a_folder_that_cannot_be_written_is_named(model_environment: dict[str, str], tmp_path: Path) -> None:
@@ -196,6 +205,8 @@ def test_a_folder_that_cannot_be_written_is_named(model_environment: dict[str, s
         (["--seeds", "5..1"], "backwards"),
         (["--seed", "1", "--device", "tpu"], "tpu"),
         ([], "--interactive"),
+        (["--seed", "1", "--seeds", "2"], "one of"),
+        (["--seed", "1 2"], "more than one seed"),
     ],
 )
 def test_generate_refuses_what_it_cannot_do(arguments: list[str], words: str, tmp_path: Path) -> None:
@@ -210,12 +221,13 @@ def test_a_checkpoint_can_be_made_and_shown(tmp_path: Path) -> None:
     made = run_worker_command("checkpoint", "init", "--preset", "demo", "--out", str(tmp_path))
     assert made.returncode == 0, made.stderr
     assert "UNTRAINED" in made.stdout
-    files = [str(tmp_path / "best.pt"), "--tokenizer", str(tmp_path / "tokenizer.json")]
+    assert f"export SEEDMILL_CHECKPOINT={tmp_path / 'best.pt'}" in made.stdout
+    files = [str(tmp_path / "best.pt")]
     facts = json.loads(run_worker_command("checkpoint", "show", *files, "--json").stdout)
     assert (facts["latent_dim"], facts["vocab_size"], facts["image_size"]) == (1024, 1266, 256)
     assert facts["tokenizer_tokens"] == 1266
     assert facts["trained"] is False
-    assert len(facts["sha256"]) == 64
+    assert facts["sha256"] in run_worker_command("checkpoint", "show", *files).stdout
     again = run_worker_command("checkpoint", "init", "--out", str(tmp_path))
     assert again.returncode == 1
     assert "--force" in one_line(again.stderr)
@@ -253,6 +265,7 @@ def test_doctor_skips_what_is_not_configured(model_environment: dict[str, str]) 
     done = run_worker_command("doctor", environment=model_environment)
     assert done.returncode == 0
     assert done.stdout.count("skip") == 3
+    assert "redis://127.0.0.1:6379/0" in done.stdout
 
 
 def test_doctor_fails_with_what_to_do(environment: dict[str, str]) -> None:
@@ -319,7 +332,15 @@ def test_the_list_of_commands_is_shown() -> None:
     for name in ("run", "doctor", "generate", "verify", "checkpoint", "local", "demo"):
         assert name in shown.stdout
     assert "--seeds" in run_worker_command("demo", "--help").stdout
-    assert run_worker_command("nonsense").returncode == 2
+    unknown = run_worker_command("checkpiont")
+    assert (unknown.returncode, "'checkpoint'" in unknown.stderr) == (2, True)
+
+
+def test_a_python_without_the_dependencies_is_told_what_to_use() -> None:
+    done = run_python("-S", "-m", "worker", "doctor")
+    assert done.returncode == 1
+    assert "is not installed for" in one_line(done.stderr)
+    assert ".venv/bin/python" in done.stderr
 
 
 def test_pictures_carry_their_story(environment: dict[str, str], endpoints: Endpoints, store: ObjectStore) -> None:

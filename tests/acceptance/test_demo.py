@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.support import ROOT, clean_environment, run_seedmill, run_worker_command
+from producer import Client
+from tests.support import ROOT, clean_environment, one_line, run_seedmill, run_worker_command
 from worker.local.process import Process
 from worker.local.stack import running_stack
 
@@ -135,7 +136,7 @@ def test_a_checkpoint_that_cannot_be_used_ends_the_demo_with_the_reason(
     assert done.returncode == 1
     assert "best.pt: damaged" in done.stderr
     assert "Traceback" not in done.stderr
-    assert not (tmp_path / "out").exists()
+    assert digests(tmp_path / "out") == {}
 
 
 def wait_for(process: subprocess.Popen[str], words: str) -> str:
@@ -147,6 +148,25 @@ def wait_for(process: subprocess.Popen[str], words: str) -> str:
         assert line, f"ended before {words!r}: {seen}"
         seen += line
     return seen
+
+
+def test_a_folder_that_cannot_be_written_starts_nothing(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = run_worker_command("demo", "--out", "file", environment=environment, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "cannot be written" in one_line(done.stderr)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_demo_does_not_work_through_what_a_killed_one_left(environment: dict[str, str], tmp_path: Path) -> None:
+    with running_stack(tmp_path / "data") as stack:
+        stack.start_servers()
+        with Client(stack.endpoints.redis_url) as client:
+            client.submit(range(100_000))
+    arguments = ["--seeds", "3", "--data", str(tmp_path / "data")]
+    done = run_worker_command("demo", *arguments, environment=environment, cwd=tmp_path, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 picture," in done.stdout
 
 
 def test_ctrl_c_ends_the_demo_with_nothing_left(environment: dict[str, str], tmp_path: Path) -> None:

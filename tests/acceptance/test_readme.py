@@ -19,7 +19,7 @@ SEEDMILL_LINES = re.findall(r"^seedmill (.+)$", SHELL, re.MULTILINE)
 URL = "redis://127.0.0.1:6379/0"
 
 
-@pytest.mark.parametrize("block", PYTHON_BLOCKS, ids=lambda block: block.split("import ")[-1].split()[0])
+@pytest.mark.parametrize("block", PYTHON_BLOCKS, ids=range(len(PYTHON_BLOCKS)))
 def test_every_python_block_runs(
     block: str, endpoints: Endpoints, worker: Process, demo_model: Path, tmp_path: Path
 ) -> None:

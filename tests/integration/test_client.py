@@ -14,6 +14,7 @@ from producer.contract import QUEUE, ChunkMessage, JobStatus, SeedResult, SeedSt
 from producer.errors import (
     InvalidJobId,
     InvalidSeed,
+    JobConflict,
     JobFailed,
     JobNotFound,
     JobTimeout,
@@ -106,7 +107,7 @@ def hand(quiet: Endpoints) -> Iterator[Hand]:
     hand.client.close()
 
 
-@pytest.mark.parametrize(("seeds", "total"), [(7, 1), ([7, 8, 9], 3), (range(10), 10), ({3: "a", 1: "b"}, 2)])
+@pytest.mark.parametrize(("seeds", "total"), [(7, 1), ([7, 8, 9], 3), (range(10), 10), ({3, 1}, 2)])
 def test_a_seed_a_list_and_a_range_are_jobs(client: Any, seeds: Any, total: int) -> None:
     job = client.submit(seeds)
     assert job.status is JobStatus.QUEUED
@@ -131,6 +132,15 @@ def test_ids_of_the_callers_own_are_checked(client: Any, job_id: str) -> None:
 def test_a_repeated_submit_under_one_id_is_one_job(client: Any) -> None:
     first, again = (client.submit(range(3), job_id="mine") for _ in range(2))
     assert first.id == again.id == "mine"
+    assert client.queue().waiting == 2
+
+
+def test_an_id_that_has_other_seeds_is_refused_and_nothing_is_enqueued(client: Any) -> None:
+    client.submit(range(3), job_id="mine")
+    assert client.submit([0, 1, 2], job_id="mine").counts.total == 3
+    for seeds in (range(4), [0, 1, 3], [0, 2, 1], 0):
+        with pytest.raises(JobConflict, match="'mine'"):
+            client.submit(seeds, job_id="mine")
     assert client.queue().waiting == 2
 
 

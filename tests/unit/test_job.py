@@ -36,9 +36,9 @@ def test_counts_add_up_to_the_total() -> None:
     assert counts.done == 3
 
 
-def test_the_rest_of_a_canceled_job_is_canceled() -> None:
+def test_what_nobody_has_taken_of_a_canceled_job_is_canceled() -> None:
     counts = record(status="canceled").counts
-    assert (counts.canceled, counts.queued, counts.running) == (7, 0, 0)
+    assert (counts.canceled, counts.queued, counts.running) == (3, 0, 4)
     assert sum(astuple(counts)[1:]) == counts.total
 
 

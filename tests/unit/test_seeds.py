@@ -67,7 +67,7 @@ def test_a_range_stays_a_range() -> None:
         ([1, math.nan], "nan"),
         ([1, True], "True"),
         ("0..99", "'0..99'"),
-        ({"seed": 1}, "'seed'"),
+        ({7: 1}, "{7: 1}"),
         (None, "None"),
         (np.array([1.5]), "1.5"),
     ],

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from producer.cli.render import print_json
 from worker.errors import CheckpointError
@@ -19,13 +17,15 @@ from worker.model.tokenizer import CaptionTokenizer, build_tokenizer
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
+DEFAULT_FOLDER = Path("checkpoints")
+
 Folder = Annotated[Path, typer.Option("--out", help="Folder of best.pt and tokenizer.json.")]
 
 
 @app.command()
 def init(
     preset: Annotated[str, typer.Option(help=f"Size: {' or '.join(PRESETS)}.")] = "demo",
-    out: Folder = Path("checkpoints"),
+    out: Folder = DEFAULT_FOLDER,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random weights.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
 ) -> None:
@@ -44,18 +44,22 @@ def init(
     save_checkpoint(weights, network, trained=False)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     print(f"wrote {weights} ({parameters / 1e6:.1f} million random parameters, UNTRAINED) and {tokenizer}")
+    if out != DEFAULT_FOLDER:
+        print(f"use them with: export SEEDMILL_CHECKPOINT={weights} SEEDMILL_TOKENIZER={tokenizer}")
 
 
 @app.command()
 def show(
     path: Annotated[Path, typer.Argument(help="The checkpoint.")] = Path("checkpoints/best.pt"),
-    tokenizer: Annotated[Path, typer.Option(help="Its tokenizer.")] = Path("checkpoints/tokenizer.json"),
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="Its tokenizer; default: tokenizer.json beside it.", show_default=False)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show what a checkpoint and its tokenizer are, after checking that they can be loaded."""
     checkpoint = load_checkpoint(path)
     checkpoint.build()
-    vocabulary = CaptionTokenizer(tokenizer)
+    vocabulary = CaptionTokenizer(tokenizer or path.with_name("tokenizer.json"))
     facts = {
         "checkpoint": str(path),
         "sha256": checkpoint.sha256,
@@ -66,14 +70,12 @@ def show(
         "latent_dim": checkpoint.config.latent_dim,
         "vocab_size": checkpoint.config.vocab_size,
         "image_size": checkpoint.config.image_size,
-        "tokenizer": str(tokenizer),
+        "tokenizer": str(vocabulary.path),
         "tokenizer_sha256": vocabulary.sha256,
         "tokenizer_tokens": vocabulary.vocab_size,
     }
     if as_json:
         print_json({**facts, "config": checkpoint.config.model_dump(mode="json")})
         return
-    table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in facts.items():
-        table.add_row(name, str(value))
-    Console(highlight=False).print(table)
+        print(f"{name:<18}{value}")

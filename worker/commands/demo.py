@@ -10,29 +10,30 @@ import hashlib
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Column, Table
 
-from producer.cli.render import follow
+from producer.cli.render import SHOWN_ROWS, count, follow, print_row
 from producer.cli.runner import EXIT_FAILED, EXIT_INTERRUPTED
 from producer.client import Client, Job
 from producer.contract import SeedResult, SeedStatus, image_key, metadata_key
 from producer.seeds import parse_seeds
 from worker.contact_sheet import contact_sheet
 from worker.errors import SetupError, StorageError
-from worker.files import write_atomically
-from worker.local.stack import Endpoints, ending_on_signals, running_stack
+from worker.files import prepare_folder, write_atomically
+from worker.local.stack import Endpoints, Stack, ending_on_signals, running_stack
 from worker.settings import WorkerSettings
 from worker.storage import ObjectStore
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
-TABLE_ROWS = 20
+INTERRUPTED_GRACE_S = 5.0
+"""Seconds that the worker gets when the demo is interrupted; nothing of it is needed any more."""
 
 
 @app.command()
@@ -43,25 +44,25 @@ def demo(
 ) -> None:
     """Run the whole stack once: seeds in, pictures and captions out."""
     wanted = parse_seeds([seeds])
-    console = Console(highlight=False)
+    prepare_folder(out)
+    console = Console(highlight=False, soft_wrap=True)
     try:
         with ending_on_signals(), running_stack(data) as stack:
             with console.status("starting Valkey, an S3 server and a worker with the model preloaded"):
                 ensure_checkpoint(console)
-                stack.start_servers()
+                stack.start_servers(empty_queue=True)
                 stack.start_worker()
-            console.print(
-                f"queue {stack.endpoints.redis_url}   S3 {stack.endpoints.s3_url}   data {stack.data}", soft_wrap=True
-            )
+            console.print(f"queue {stack.endpoints.redis_url}   S3 {stack.endpoints.s3_url}   data {stack.data}")
             with Client(stack.endpoints.redis_url) as client:
-                job = run_job(client, wanted)
+                job = run_job(client, wanted, stack)
                 entries = collect(job, stack.endpoints, out, console)
     except KeyboardInterrupt:
         console.print("interrupted; everything that was started has been stopped")
         raise typer.Exit(EXIT_INTERRUPTED) from None
-    console.print(f"{len(entries)} pictures, metadata.json and contact_sheet.png in [bold]{out}/[/]")
+    pictures = count(len({entry["image_path"] for entry in entries}), "picture")
+    console.print(f"{pictures}, metadata.json and contact_sheet.png in [bold]{escape(str(out))}/[/]")
     if len(entries) < len(wanted):
-        console.print(f"[red]{len(wanted) - len(entries)} seeds failed[/]")
+        console.print(f"[red]{count(len(wanted) - len(entries), 'seed')} failed[/]")
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -84,18 +85,19 @@ def ensure_checkpoint(console: Console) -> None:
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     if made.returncode:
         raise SetupError(f"the demo checkpoint could not be made: {made.stderr.strip()}")
-    console.print(
-        f"[yellow]no checkpoint in {folder}/: made an untrained one, whose pictures and captions mean nothing[/]"
-    )
+    console.print(f"[yellow]no checkpoint in {escape(str(folder))}/: made an untrained one[/]")
 
 
-def run_job(client: Client, seeds: Any) -> Job:
-    """Submit the seeds and follow the job to its end; an interrupt cancels it."""
+def run_job(client: Client, seeds: Sequence[int], stack: Stack) -> Job:
+    """Submit the seeds and follow the job to its end; an interrupt cancels it and ends the worker soon."""
     job = client.submit(seeds)
     try:
+        if not any(worker["trained"] for worker in client.queue().workers):
+            print("the model is untrained: pictures and captions mean nothing", file=sys.stderr)
         return follow(job, None)
     except BaseException:
-        print("stopping: the worker finishes what it has taken", file=sys.stderr)
+        print(f"stopping; this takes up to {INTERRUPTED_GRACE_S:g} s", file=sys.stderr)
+        stack.worker_grace_s = INTERRUPTED_GRACE_S
         job.cancel()
         raise
 
@@ -104,21 +106,22 @@ def collect(job: Job, endpoints: Endpoints, out: Path, console: Console) -> list
     """Fetch what was published, save it to ``out`` and show it; returns the metadata of the seeds that succeeded."""
     store = ObjectStore(endpoints.storage())
     entries, pictures = [], []
-    table = Table("seed", "caption", Column("object", overflow="fold"), header_style="bold")
-    for result in job.results():
+    console.print("[bold]seed       caption, object[/]")
+    for number, result in enumerate(job.results()):
+        url = ""
         if result.status is SeedStatus.SUCCEEDED:
             entry, png = fetch(store, result)
             write_atomically(out / entry["image_path"], png)
             entries.append(entry)
             pictures.append((result.seed, entry["caption"], png))
-        if table.row_count < TABLE_ROWS:
-            table.add_row(*row(store, result))
+            url = store.url(image_key(entry["model_id"], result.seed))
+        if number < SHOWN_ROWS:
+            print_row(console, result, url)
     write_atomically(out / "metadata.json", (json.dumps(entries, indent=2, ensure_ascii=False) + "\n").encode())
     if pictures:
         write_atomically(out / "contact_sheet.png", contact_sheet(pictures))
-    console.print(table)
-    if job.counts.total > TABLE_ROWS:
-        console.print(f"... and {job.counts.total - TABLE_ROWS} more")
+    if job.counts.total > SHOWN_ROWS:
+        console.print(f"... and {job.counts.total - SHOWN_ROWS} more")
     return entries
 
 
@@ -139,11 +142,3 @@ def fetch(store: ObjectStore, result: SeedResult) -> tuple[dict[str, Any], bytes
     name = f"seed_{result.seed:010d}.png"
     entry = {**facts, "image_path": name, "model_id": model_id, "sha256": sha256, "image_uri": result.image_uri}
     return entry, png
-
-
-def row(store: ObjectStore, result: SeedResult) -> tuple[str, str, str]:
-    """Return the table row of a seed."""
-    if result.error:
-        return str(result.seed), f"[red]{escape(result.error['type'])}: {escape(result.error['message'])}[/]", ""
-    url = store.url(image_key(result.model_id or "", result.seed))
-    return str(result.seed), escape(result.caption or ""), f"[link={url}]{url}[/link]"

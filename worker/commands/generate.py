@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +12,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.prompt import Prompt
 
-from producer.cli.render import progress_bar
+from producer.cli.render import SHOWN_ROWS, count, progress_bar
 from producer.errors import InvalidSeed
 from producer.seeds import parse_seeds
 from worker.encode import encode_metadata, encode_png
-from worker.files import write_atomically
+from worker.files import prepare_folder, write_atomically
 from worker.loading import load_engine
 from worker.model.engine import Engine, Generated
 from worker.settings import WorkerSettings
@@ -37,21 +36,23 @@ def generate(
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: SEEDMILL_DEVICE.")] = None,
 ) -> None:
     """Generate pictures and captions. Give --seed, --seeds or --interactive."""
-    words = [text for text in (seed, seeds) if text is not None]
-    if not words and not interactive:
-        raise typer.BadParameter("give --seed 42, --seeds 0..29, or --interactive")
-    wanted = parse_seeds(words) if words else ()
+    if sum((seed is not None, seeds is not None, interactive)) != 1:
+        raise typer.BadParameter("give one of --seed 42, --seeds 0..29, --interactive")
+    wanted = parse_seeds([seed or seeds or ""]) if not interactive else ()
+    if seed is not None and len(wanted) != 1:
+        raise typer.BadParameter(f"{seed!r} is more than one seed: use --seeds", param_hint="--seed")
     engine = load_engine(WorkerSettings.load(device=device))
-    console = Console(highlight=False)
+    prepare_folder(out)
+    console = Console(highlight=False, soft_wrap=True)
     if not engine.info.trained:
         Console(stderr=True).print("[yellow]the checkpoint is untrained: its pictures and captions mean nothing[/]")
-    if wanted:
-        entries = save_all(engine, wanted, out)
-        for entry in entries[:20]:
-            console.print(f"{entry['seed']}  {out / entry['image_path']}  {escape(entry['caption'])}", soft_wrap=True)
-        console.print(f"{len(entries)} pictures and metadata.json in {out}/")
     if interactive:
         converse(engine, out, console)
+        return
+    entries = save_all(engine, wanted, out)
+    for entry in entries[:SHOWN_ROWS]:
+        show(entry, out, console)
+    console.print(f"{count(len(entries), 'picture')} and metadata.json in {escape(str(out))}/")
 
 
 def save_all(engine: Engine, seeds: Sequence[int], out: Path) -> list[dict[str, Any]]:
@@ -63,8 +64,19 @@ def save_all(engine: Engine, seeds: Sequence[int], out: Path) -> list[dict[str, 
             for generated in engine.generate(seeds[start : start + BATCH_SIZE]):
                 entries.append(save(engine, generated, out))
                 bar.update(task, advance=1)
-    write_atomically(out / "metadata.json", (json.dumps(entries, indent=2, ensure_ascii=False) + "\n").encode())
+    save_metadata(entries, out)
     return entries
+
+
+def save_metadata(entries: list[dict[str, Any]], out: Path) -> None:
+    """Save what was generated in this run as ``metadata.json``."""
+    write_atomically(out / "metadata.json", (json.dumps(entries, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def show(entry: dict[str, Any], out: Path, console: Console) -> None:
+    """Print a seed with its caption, and below it where its picture is."""
+    console.print(f"[green]{entry['seed']:<10}[/] {escape(entry['caption'])}")
+    console.print(f"  [dim]{escape(str(out / entry['image_path']))}[/]")
 
 
 def save(engine: Engine, generated: Generated, out: Path) -> dict[str, Any]:
@@ -73,22 +85,28 @@ def save(engine: Engine, generated: Generated, out: Path) -> dict[str, Any]:
     encoded = encode_png(generated, engine.info)
     write_atomically(out / name, encoded.png)
     facts: dict[str, Any] = json.loads(encode_metadata(generated, engine.info, encoded, name))
-    return {**facts, "image_path": name, "sha256": hashlib.sha256(encoded.png).hexdigest()}
+    return {**facts, "image_path": name, "model_id": engine.info.id, "sha256": encoded.sha256}
 
 
 def converse(engine: Engine, out: Path, console: Console) -> None:
     """Ask for seeds and generate them until the user has enough."""
     console.print(f"model {engine.info.id} on {engine.device}; a seed, several, or a range; q quits")
-    while True:
+    entries: list[dict[str, Any]] = []
+    while (answer := ask(console)) not in QUIT:
         try:
-            answer = Prompt.ask("seed", console=console).strip()
-        except EOFError:
-            return
-        if answer.lower() in QUIT:
-            return
-        try:
-            for generated in engine.generate(parse_seeds([answer])):
-                entry = save(engine, generated, out)
-                console.print(f"[bold]{escape(entry['caption'])}[/]\n{out / entry['image_path']}", soft_wrap=True)
+            wanted = parse_seeds([answer]) if answer else ()
         except InvalidSeed as error:
-            console.print(f"[red]{escape(str(error))}[/]", soft_wrap=True)
+            console.print(f"[red]{escape(str(error))}[/]")
+            continue
+        for generated in engine.generate(wanted):
+            entries.append(save(engine, generated, out))
+            show(entries[-1], out, console)
+        save_metadata(entries, out)
+
+
+def ask(console: Console) -> str:
+    """Return what the user types; the end of the input counts as quitting."""
+    try:
+        return Prompt.ask("seed", console=console).strip().lower()
+    except EOFError:
+        return "q"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sysconfig
 import time
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -49,20 +51,21 @@ def announce(stack: Stack, worker: Process, console: Console) -> None:
     """Write the variables of the stack to a file, and print what is where and what to try."""
     endpoints = stack.endpoints
     variables = stack.data / "env"
-    lines = [f"export {name}={value}" for name, value in endpoints.environment().items()]
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in endpoints.environment().items()]
+    lines.append(f'export PATH={shlex.quote(sysconfig.get_path("scripts"))}:"$PATH"')
     write_atomically(variables, ("\n".join(lines) + "\n").encode())
     console.print(
         f"[bold green]seedmill is up[/]  (worker process {worker.pid})\n\n"
-        f"  queue    {endpoints.redis_url}\n"
+        f"  queue    {endpoints.redis_url}   no password\n"
         f"  S3       {endpoints.s3_url}   bucket {endpoints.bucket}\n"
         f"           access key {endpoints.access_key}   secret key {endpoints.secret_key}\n"
         f"  data     {stack.data}\n"
         f"  logs     {stack.logs}\n\n"
         "[bold]try[/], in another terminal:\n\n"
         f"  . {variables}\n"
-        "  .venv/bin/seedmill submit 0..99 --wait\n"
-        "  .venv/bin/seedmill queue\n"
-        "  .venv/bin/python -m worker verify 42\n\n"
+        "  seedmill submit 0..99 --wait\n"
+        "  seedmill queue\n"
+        "  python -m worker verify 42\n\n"
         "Ctrl-C stops it; the data stays.",
         soft_wrap=True,
     )

@@ -20,6 +20,9 @@ from worker.settings import WorkerSettings
 from worker.storage import ObjectStore
 from worker.verify import GOOD, Finding, Verified, published_seeds, verify
 
+SHOWN_ROWS = 20
+"""Above so many seeds only those that are not the same are listed."""
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -71,7 +74,8 @@ def report(found: Sequence[Verified], model_id: str, *, as_json: bool) -> None:
         return
     console = Console(highlight=False)
     table = Table("seed", "finding", "detail", box=None, header_style="bold", pad_edge=False)
-    for item in found:
+    worth_showing = found if len(found) <= SHOWN_ROWS else [item for item in found if item.finding not in GOOD]
+    for item in worth_showing:
         colour = "green" if item.finding in GOOD else "red"
         table.add_row(str(item.seed), f"[{colour}]{item.finding}[/]", escape(item.detail))
     console.print(table)

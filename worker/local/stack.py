@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from producer.client import Client
 from worker.errors import SetupError
@@ -77,9 +79,16 @@ class Stack:
         self._cleanup = cleanup
         self.endpoints: Endpoints
         self.servers: dict[str, Process] = {}
+        self.worker_grace_s = WORKER_GRACE_S
+        """Seconds that a worker gets to finish what it has taken, when the stack ends."""
 
-    def start_servers(self, *, redis_port: int = 0, s3_port: int = 0) -> None:
-        """Start Valkey and the S3 server on the given ports, or on free ones."""
+    def start_servers(self, *, redis_port: int = 0, s3_port: int = 0, empty_queue: bool = False) -> None:
+        """Start Valkey and the S3 server on the given ports, or on free ones.
+
+        With ``empty_queue`` whatever an earlier stack left in the queue is dropped; the bucket is kept.
+        """
+        if empty_queue:
+            shutil.rmtree(self.data / "valkey", ignore_errors=True)
         valkey = start_valkey(self.data / "valkey", self.logs, port=redis_port)
         self._cleanup.callback(valkey.process.stop)
         s3 = start_s3(self.data / "s3", self.logs, access_key=ACCESS_KEY, secret_key=SECRET_KEY, port=s3_port)
@@ -95,7 +104,7 @@ class Stack:
             log=self.logs / "worker.log",
             environment={**self.endpoints.environment(), "PYTHONUNBUFFERED": "1", **(environment or {})},
         )
-        self._cleanup.callback(worker.stop, grace_s=WORKER_GRACE_S)
+        self._cleanup.callback(lambda: worker.stop(grace_s=self.worker_grace_s))
         if wait:
             self.wait_for(worker)
         return worker
@@ -128,12 +137,16 @@ def running_stack(data: Path) -> Iterator[Stack]:
 
 @contextmanager
 def ending_on_signals() -> Iterator[None]:
-    """Turn SIGTERM and SIGHUP into SystemExit, so that they end a stack as tidily as Ctrl-C does."""
+    """Turn SIGTERM and SIGHUP into SystemExit, so that they end a stack as tidily as Ctrl-C does.
+
+    SIGINT becomes KeyboardInterrupt also where a shell started this in the background and had it ignored.
+    """
 
     def leave(number: int, _: FrameType | None) -> None:
         sys.exit(128 + number)
 
-    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before: dict[int, Any] = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:

@@ -103,15 +103,14 @@ def _read(path: Path) -> tuple[Any, str]:
             file.seek(0)
             return torch.load(file, map_location="cpu", weights_only=True), sha256
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error}): {MAKE_ONE}") from error
+        raise CheckpointError(f"{path.absolute()}: cannot be read ({error.strerror or error}): {MAKE_ONE}") from error
     except Exception as error:  # torch raises many kinds on a damaged file
         if isinstance(error, pickle.UnpicklingError) and _is_archive_or_pickle(path):
             raise CheckpointError(
                 f"{path}: refused, because it can be loaded only by running code in it (pickle): "
                 "save plain tensors, for example torch.save(model.state_dict(), ...)"
             ) from error
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path}: damaged, or not a checkpoint ({reason}): copy it again") from error
+        raise CheckpointError(f"{path}: damaged, or not a PyTorch checkpoint: copy it again") from error
 
 
 def _is_archive_or_pickle(path: Path) -> bool:

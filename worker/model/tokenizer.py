@@ -35,7 +35,7 @@ class CaptionTokenizer:
             data = self.path.read_bytes()
         except OSError as error:
             raise TokenizerError(
-                f"{self.path}: cannot be read ({error.strerror}): put your tokenizer.json there, "
+                f"{self.path.absolute()}: cannot be read ({error.strerror}): put your tokenizer.json there, "
                 "or make an untrained pair with: python -m worker checkpoint init --preset demo"
             ) from error
         try:
