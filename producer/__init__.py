@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         QueueError,
         QueueRefused,
         QueueUnreachable,
+        ResultsLost,
         SeedmillError,
         SettingsError,
     )
@@ -56,6 +57,7 @@ __all__ = [
     "QueueRefused",
     "QueueStatus",
     "QueueUnreachable",
+    "ResultsLost",
     "SeedResult",
     "SeedStatus",
     "SeedmillError",

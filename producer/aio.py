@@ -109,6 +109,7 @@ class AsyncClient:
             return await self._redis.register_script(call.script)(keys=call.keys, args=call.args)
 
     async def _read(self, job_id: str) -> JobRecord:
+        records.check_known(job_id)
         with translated(self.settings.redis_url):
             fields: Any = await self._redis.hgetall(job_key(job_id))
         if not fields:
@@ -123,5 +124,6 @@ class AsyncClient:
         for keys in record.result_key_pages():
             with translated(self.settings.redis_url):
                 texts: Any = await self._redis.mget(keys)
+            record.check_results(texts)
             for result in decode_chunk_results(texts):
                 yield result

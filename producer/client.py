@@ -170,6 +170,7 @@ class Client:
             return self._redis.register_script(call.script)(keys=call.keys, args=call.args)
 
     def _read(self, job_id: str) -> JobRecord:
+        records.check_known(job_id)
         with translated(self.settings.redis_url):
             fields: Any = self._redis.hgetall(job_key(job_id))
         if not fields:
@@ -184,4 +185,5 @@ class Client:
         for keys in record.result_key_pages():
             with translated(self.settings.redis_url):
                 texts: Any = self._redis.mget(keys)
+            record.check_results(texts)
             yield from decode_chunk_results(texts)

@@ -5,9 +5,11 @@ Knows nothing of jobs. A URL comes in; a client, or an error that says in one li
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import redis
 import redis.asyncio
@@ -40,29 +42,40 @@ def normalize_url(url: str) -> str:
     scheme, _, rest = url.partition("://")
     normal = f"{SCHEMES.get(scheme, scheme)}://{rest}"
     try:
-        redis.connection.parse_url(normal)  # type: ignore[no-untyped-call]
-    except ValueError as error:
-        hint = "write redis://host:6379/0, or rediss:// for TLS"
-        raise SettingsError(f"SEEDMILL_REDIS_URL={redact(url)!r} cannot be used ({error}): {hint}") from error
+        options = redis.connection.parse_url(normal)  # type: ignore[no-untyped-call]
+        path = "" if scheme == "unix" else urlsplit(normal).path
+    except ValueError:
+        options, path = None, ""
+    if options is None or not re.fullmatch(r"(/\d*)?", path):
+        hint = (
+            "write redis://[user:password@]host:6379/0, or rediss:// for TLS; in a password write / ? # as %2F %3F %23"
+        )
+        raise SettingsError(f"SEEDMILL_REDIS_URL={redact(url)!r} is not the URL of a Redis database: {hint}")
     return normal
 
 
 def redact(url: str) -> str:
-    """Return ``url`` without its password, fit for messages and logs."""
-    head, at, host = url.rpartition("@")
+    """Return ``url`` without its password and options, fit for messages and logs."""
+    scheme, _, rest = url.partition("://")
+    user, at, place = rest.rpartition("@")
+    place = place.partition("?")[0]
     if not at:
-        return url
-    scheme, _, user = head.partition("://")
-    return f"{scheme}://{user.partition(':')[0]}:***@{host}"
+        return f"{scheme}://{place}"
+    return f"{scheme}://{user.partition(':')[0]}:***@{place}"
 
 
-def connection_options(retries: int = RETRIES) -> dict[str, Any]:
+def hide_credentials(text: str) -> str:
+    """Return ``text`` without the passwords of the URLs in it."""
+    return re.sub(r"(\w+://[^\s/:@]*):[^\s@]*@", r"\1:***@", text)
+
+
+def connection_options(url: str, retries: int = RETRIES) -> dict[str, Any]:
     """Return the options of every connection: bounded waits, and ``retries`` attempts with jittered backoff."""
+    network = {} if url.startswith("unix://") else {"socket_connect_timeout": TIMEOUT_S, "socket_keepalive": True}
     return {
+        **network,
         "decode_responses": True,
         "socket_timeout": TIMEOUT_S,
-        "socket_connect_timeout": TIMEOUT_S,
-        "socket_keepalive": True,
         "health_check_interval": 15,
         "retry_on_error": [ConnectionError, TimeoutError, BusyLoadingError],
         "retry": Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries),
@@ -71,14 +84,28 @@ def connection_options(retries: int = RETRIES) -> dict[str, Any]:
 
 def connect(url: str, *, retries: int = RETRIES) -> redis.Redis:
     """Return a client that decodes replies to text; nothing is sent until it is used."""
-    return redis.Redis.from_url(normalize_url(url), **connection_options(retries))
+    url = normalize_url(url)
+    client = redis.Redis.from_url(url, **connection_options(url, retries))
+    _check_options(url, client.connection_pool.make_connection)
+    return client
 
 
 def connect_async(url: str) -> redis.asyncio.Redis:
     """Return an asyncio client that decodes replies to text; nothing is sent until it is used."""
-    options = connection_options()
+    url = normalize_url(url)
+    options = connection_options(url)
     options["retry"] = AsyncRetry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), RETRIES)
-    return redis.asyncio.Redis.from_url(normalize_url(url), **options)
+    client = redis.asyncio.Redis.from_url(url, **options)
+    _check_options(url, client.connection_pool.make_connection)
+    return client
+
+
+def _check_options(url: str, make_connection: Callable[[], object]) -> None:
+    """Refuse options in a URL that no connection takes, by making one that is never opened."""
+    try:
+        make_connection()
+    except TypeError as error:
+        raise SettingsError(f"SEEDMILL_REDIS_URL={redact(url)!r} has an option that is not known: {error}") from error
 
 
 @contextmanager

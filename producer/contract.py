@@ -36,6 +36,12 @@ MAX_CHUNK_SIZE = 1024
 MAX_JOB_SEEDS = 1_000_000
 """Most seeds in one job."""
 
+MAX_JOB_CHUNKS = 50_000
+"""Most messages in one job; Redis accepts them in one step, during which it answers nobody else."""
+
+MAX_ID_CHARACTERS = 200
+"""Longest task or job id that a worker accepts."""
+
 MAX_ERROR_CHARACTERS = 2000
 """Longest reason of a failure that travels in a result."""
 
@@ -43,6 +49,7 @@ CELERY_RESULT_PREFIX = "celery-task-meta-"
 """Celery's own Redis result key is this and the task id; an update is also published on a channel of that name."""
 
 JOB_KEY_PREFIX = "seedmill:job:"
+CHUNKS_KEY_PREFIX = "seedmill:chunks:"
 WORKERS_KEY = "seedmill:workers"
 """Sorted set of live workers: member = description as JSON, score = Redis time of the last heartbeat in seconds."""
 
@@ -94,8 +101,8 @@ def job_key(job_id: str) -> str:
 
 
 def facts_key(job_id: str) -> str:
-    """Redis hash that holds one fact per chunk (``running`` or ``done``), so that no chunk is counted twice."""
-    return f"{JOB_KEY_PREFIX}{job_id}:chunks"
+    """Redis hash with one fact per chunk (``running``, ``done``, ``dropped``), so that no chunk is counted twice."""
+    return CHUNKS_KEY_PREFIX + job_id
 
 
 def result_key(task_id: str) -> str:

@@ -7,6 +7,7 @@
     |-- JobError
     |   |-- JobNotFound    (also LookupError)
     |   |-- JobConflict
+    |   |-- ResultsLost
     |   |-- JobFailed
     |   `-- JobTimeout     (also TimeoutError)
     `-- QueueError
@@ -48,7 +49,7 @@ class JobError(SeedmillError):
 class JobNotFound(JobError, LookupError):
     """No record of that job: the id was never submitted, or its record has expired."""
 
-    def __init__(self, job_id: str) -> None:
+    def __init__(self, job_id: object) -> None:
         super().__init__(f"job {job_id!r} is not found: it was never submitted here, or its record has expired")
         self.job_id = job_id
 
@@ -58,6 +59,14 @@ class JobConflict(JobError):
 
     def __init__(self, job_id: str) -> None:
         super().__init__(f"job {job_id!r} exists already with other seeds: choose another id; nothing was enqueued")
+        self.job_id = job_id
+
+
+class ResultsLost(JobError):
+    """The job has ended, but Redis no longer has all of its results; the objects in the bucket are not affected."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"job {job_id!r} has ended, but some of its results are no longer in Redis: submit it again")
         self.job_id = job_id
 
 

@@ -5,12 +5,13 @@ Pure reading and arithmetic, shared by the blocking and the asyncio client; it t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from producer.contract import JobStatus, chunk_task_id, result_key
+from producer.errors import ResultsLost
 
 RESULT_PAGE_CHUNKS = 64
 """Chunks whose results are read in one round trip."""
@@ -35,7 +36,10 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """The record of a job at one moment; times are aware UTC datetimes by the Redis server's clock."""
+    """The record of a job at one moment; times are aware UTC datetimes by the Redis server's clock.
+
+    Whether it has expired is judged by the clock of the machine that reads it.
+    """
 
     id: str
     status: JobStatus
@@ -69,6 +73,11 @@ class JobRecord:
         for start in range(0, self.chunks, RESULT_PAGE_CHUNKS):
             stop = min(start + RESULT_PAGE_CHUNKS, self.chunks)
             yield [result_key(chunk_task_id(self.id, chunk, self.chunks)) for chunk in range(start, stop)]
+
+    def check_results(self, texts: Sequence[str | None]) -> None:
+        """Raise :class:`~producer.errors.ResultsLost` if a job that has run to its end lacks a result."""
+        if self.status in (JobStatus.SUCCEEDED, JobStatus.FAILED) and None in texts:
+            raise ResultsLost(self.id)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as JSON-ready values; times in ISO 8601."""

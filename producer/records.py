@@ -18,6 +18,8 @@ from importlib.resources import files
 from uuid import uuid4
 
 from producer.contract import (
+    MAX_ID_CHARACTERS,
+    MAX_JOB_CHUNKS,
     QUEUE,
     WORKER_TTL_S,
     WORKERS_KEY,
@@ -27,9 +29,9 @@ from producer.contract import (
     job_key,
     result_key,
 )
-from producer.errors import InvalidJobId
+from producer.errors import InvalidJobId, JobNotFound, SettingsError
 from producer.job import QueueStatus
-from producer.seeds import Seeds, check_seeds, cut
+from producer.seeds import Seeds, check_seeds, cut, shorten
 from producer.settings import ProducerSettings
 
 TOMBSTONE_S = 24 * 3600
@@ -63,19 +65,32 @@ class Verdict(StrEnum):
     DONE = "done"
     CANCELED = "canceled"
     EXPIRED = "expired"
+    UNKNOWN = "unknown"
 
 
 def submission(seeds: Seeds, job_id: str | None, settings: ProducerSettings) -> tuple[Call, str]:
     """Check what a caller wants enqueued; returns the call that does it and the job's id (UUID 4 if none was given).
 
     Raises:
-        InvalidSeed, InvalidJobId: naming the value.
+        InvalidSeed, InvalidJobId, SettingsError: naming the value.
     """
     checked = check_seeds(seeds)
     job_id = str(uuid4()) if job_id is None else job_id
-    if not JOB_ID.fullmatch(job_id):
-        raise InvalidJobId(f"{job_id!r} is not a job id: use 1 to 64 letters, digits, '-' and '_'")
+    if not isinstance(job_id, str) or not JOB_ID.fullmatch(job_id):
+        raise InvalidJobId(f"{shorten(job_id)} is not a job id: use 1 to 64 letters, digits, '-' and '_'")
+    chunks = -(-len(checked) // settings.chunk_size)
+    if chunks > MAX_JOB_CHUNKS:
+        raise SettingsError(
+            f"chunk_size={settings.chunk_size} makes {chunks} messages of {len(checked)} seeds, more than "
+            f"{MAX_JOB_CHUNKS}: raise it (SEEDMILL_CHUNK_SIZE), or submit several jobs"
+        )
     return create_job(job_id, checked, chunk_size=settings.chunk_size, ttl_s=settings.result_ttl_s), job_id
+
+
+def check_known(job_id: object) -> None:
+    """Raise :class:`~producer.errors.JobNotFound` for what can be the id of no job."""
+    if not isinstance(job_id, str) or not job_id.isprintable() or not 0 < len(job_id) <= MAX_ID_CHARACTERS:
+        raise JobNotFound(job_id)
 
 
 def messages_of(job_id: str, seeds: Sequence[int], chunk_size: int) -> list[ChunkMessage]:
@@ -119,6 +134,12 @@ def finish_chunk(message: ChunkMessage, succeeded: int, failed: int, celery_resu
     keys = [job_key(message.job_id), facts_key(message.job_id), result_key(message.task_id)]
     args: list[str | int] = [message.chunk, succeeded, failed, celery_result, ttl_s * 1000, TOMBSTONE_S * 1000]
     return Call(SCRIPTS["finish_chunk"], keys, args)
+
+
+def drop_chunk(message: ChunkMessage, celery_result: str, *, ttl_s: int) -> Call:
+    """Store why a chunk is not run; answers 1, or 0 if it has a result already."""
+    keys = [job_key(message.job_id), facts_key(message.job_id), result_key(message.task_id)]
+    return Call(SCRIPTS["drop_chunk"], keys, [message.chunk, len(message.seeds), celery_result, ttl_s * 1000])
 
 
 def heartbeat(description: str) -> Call:

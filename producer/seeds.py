@@ -25,7 +25,10 @@ LIMITS = f"a seed is a whole number from 0 to {MAX_SEED}"
 
 def shorten(value: object) -> str:
     """Return ``repr(value)``, cut to a length that fits a message."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        return f"a number of {value.bit_length()} bits" if isinstance(value, int) else type(value).__name__
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
 
 
@@ -41,7 +44,7 @@ def check_seed(value: object) -> int:
         seed = operator.index(value)  # type: ignore[arg-type]  # the except clause is for what has no __index__
     except TypeError:
         seed = None
-    if seed is None or isinstance(value, bool):
+    if seed is None or isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool"):
         raise InvalidSeed(f"{shorten(value)} ({type(value).__name__}) is not a seed: {LIMITS}")
     if not 0 <= seed <= MAX_SEED:
         raise InvalidSeed(f"{shorten(seed)} is not a seed: {LIMITS}")
@@ -86,13 +89,15 @@ def _iterate(seeds: object) -> Iterator[object] | None:
 
 def _check_range(span: range) -> range:
     if span.step < 0 or span.start > span.stop:
-        raise InvalidSeed(f"{span!r} runs backwards: give the smaller seed first")
+        raise InvalidSeed(f"{shorten(span)} runs backwards: give the smaller seed first")
     if not span:
-        raise InvalidSeed(f"{span!r} is empty: give at least one seed")
+        raise InvalidSeed(f"{shorten(span)} is empty: give at least one seed")
     check_seed(span[0])
     check_seed(span[-1])
     if len(span) > MAX_JOB_SEEDS:
-        raise InvalidSeed(f"{span!r} has {len(span)} seeds, more than {MAX_JOB_SEEDS} in one job: submit several jobs")
+        raise InvalidSeed(
+            f"{shorten(span)} has {len(span)} seeds, more than {MAX_JOB_SEEDS} in one job: submit several jobs"
+        )
     return span
 
 

@@ -62,6 +62,8 @@ def submit(
 ) -> None:
     """Enqueue seeds as one job and print its id."""
     checked = parse_seeds(seeds)
+    if timeout is not None and not wait:
+        raise typer.BadParameter("it says how long to wait: add --wait", param_hint="--timeout")
     with Client(redis_url) as client:
         job = client.submit(checked, job_id=job_id)
         if wait:

@@ -6,11 +6,12 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
 end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- The queue comes first: if it is no list, or memory is short, this fails before anything is written.
+for i = 6, #ARGV do
+  redis.call('LPUSH', KEYS[2], ARGV[i])
+end
 redis.call('HSET', KEYS[1], 'status', 'queued', 'seeds_sha256', ARGV[1], 'total', ARGV[2], 'chunks', ARGV[3],
   'ttl_ms', ARGV[4], 'running', 0, 'succeeded', 0, 'failed', 0,
   'created_ms', string.format('%.0f', now), 'expires_ms', string.format('%.0f', now + ARGV[4]))
 redis.call('PEXPIRE', KEYS[1], string.format('%.0f', ARGV[4] + ARGV[5]))
-for i = 6, #ARGV do
-  redis.call('LPUSH', KEYS[2], ARGV[i])
-end
 return 1

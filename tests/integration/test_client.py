@@ -10,7 +10,16 @@ from typing import Any
 import pytest
 
 from producer import AsyncClient, Client, records
-from producer.contract import QUEUE, ChunkMessage, JobStatus, SeedResult, SeedStatus, chunk_result, encode_celery_result
+from producer.contract import (
+    QUEUE,
+    ChunkMessage,
+    JobStatus,
+    SeedResult,
+    SeedStatus,
+    chunk_result,
+    encode_celery_result,
+    result_key,
+)
 from producer.errors import (
     InvalidJobId,
     InvalidSeed,
@@ -20,6 +29,7 @@ from producer.errors import (
     JobTimeout,
     QueueRefused,
     QueueUnreachable,
+    ResultsLost,
     SettingsError,
 )
 from producer.job import JobView
@@ -122,8 +132,8 @@ def test_bad_seeds_enqueue_nothing_at_all(client: Any, seeds: Any) -> None:
     assert client.queue().waiting == 0
 
 
-@pytest.mark.parametrize("job_id", ["", "a b", "a.b", "x" * 65, "ü", "a\n"])
-def test_ids_of_the_callers_own_are_checked(client: Any, job_id: str) -> None:
+@pytest.mark.parametrize("job_id", ["", "a b", "a.b", "x" * 65, "ü", "a\n", 5, b"a"])
+def test_ids_of_the_callers_own_are_checked(client: Any, job_id: Any) -> None:
     with pytest.raises(InvalidJobId):
         client.submit(1, job_id=job_id)
     assert client.queue().waiting == 0
@@ -148,6 +158,27 @@ def test_an_unknown_id_is_not_found_and_never_queued(client: Any) -> None:
     for call in (client.get, client.wait, client.cancel):
         with pytest.raises(JobNotFound, match="nobody"):
             call("nobody")
+
+
+@pytest.mark.parametrize("job_id", [None, 5, "", "\ud800", "x" * 300, "a\n"])
+def test_what_can_be_no_id_is_not_found(client: Any, job_id: Any) -> None:
+    with pytest.raises(JobNotFound):
+        client.get(job_id)
+
+
+def test_a_job_of_too_many_messages_is_refused_before_redis_is_kept_busy(make: Make) -> None:
+    client = make(chunk_size=1)
+    with pytest.raises(SettingsError, match="100000 messages"):
+        client.submit(range(100_000))
+    assert client.queue().waiting == 0
+
+
+def test_results_that_redis_has_lost_are_told_and_not_left_out(client: Any, hand: Hand) -> None:
+    job = client.submit((1, 2, 3))
+    hand.finish(job.id, (1, 2, 3))
+    hand.client._redis.delete(result_key(f"{job.id}.0"))
+    with pytest.raises(ResultsLost):
+        list(job.refresh().results())
 
 
 def test_waiting_ends_when_the_job_does(client: Any, hand: Hand) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -162,7 +163,74 @@ def test_everything_that_is_written_ends_some_day(bench: Bench) -> None:
     bench.finish(message)
     lifetimes = [bench.redis.ttl(key) for key in (job_key("j"), facts_key("j"), result_key("j"))]
     assert all(0 < lifetime <= TTL_S + records.TOMBSTONE_S for lifetime in lifetimes)
-    assert lifetimes[0] > lifetimes[2], "the record outlives the result, so that a late poll reads expired"
+    expires_ms = int(bench.redis.hget(job_key("j"), "expires_ms"))
+    assert expires_ms < int(time.time() * 1000) + lifetimes[0] * 1000, "a late poll reads expired, not unknown"
+
+
+def test_the_first_results_of_a_long_job_live_as_long_as_the_last(bench: Bench) -> None:
+    first, second = bench.create()
+    bench.finish(first)
+    bench.redis.pexpire(result_key("j.0"), 5_000)
+    bench.finish(second)
+    assert bench.redis.pttl(result_key("j.0")) > 5_000
+
+
+def test_every_step_puts_the_end_of_the_lifetime_off(bench: Bench) -> None:
+    def expires_ms() -> int:
+        return int(bench.redis.hget(job_key("j"), "expires_ms"))
+
+    (message,) = bench.create((7,))
+    for step in (bench.start, bench.finish):
+        soon = int(time.time() * 1000) + 10_000
+        bench.redis.hset(job_key("j"), "expires_ms", soon)
+        step(message)
+        assert expires_ms() > soon
+
+
+def drop(message: ChunkMessage) -> Call:
+    return records.drop_chunk(message, "revoked", ttl_s=TTL_S)
+
+
+def test_a_dropped_chunk_says_why_and_is_no_longer_running(bench: Bench) -> None:
+    first, _ = bench.create()
+    bench.start(first)
+    bench.run(records.cancel_job("j"))
+    assert bench.record().counts.running == 2
+    assert [bench.run(drop(first)), bench.run(drop(first))] == [1, 1]
+    assert bench.redis.get(result_key("j.0")) == "revoked"
+    assert bench.redis.ttl(result_key("j.0")) > 0
+    assert (bench.record().counts.running, bench.record().counts.canceled) == (0, 3)
+
+
+def test_dropping_never_takes_a_result_away(bench: Bench) -> None:
+    first, _ = bench.create()
+    bench.start(first)
+    bench.run(records.cancel_job("j"))
+    bench.finish(first, text="result")
+    assert bench.run(drop(first)) == 0
+    assert bench.redis.get(result_key("j.0")) == "result"
+    assert bench.record().counts.succeeded == 2
+
+
+def test_a_chunk_that_the_job_does_not_have_is_not_run(bench: Bench) -> None:
+    bench.create()
+    assert bench.start(ChunkMessage("x", "j", 2, (9,))) is Verdict.UNKNOWN
+    assert bench.start(ChunkMessage("y", "j", 1, (9,))) is Verdict.RUN
+
+
+def test_ids_that_look_like_keys_of_other_jobs_collide_with_nothing(bench: Bench) -> None:
+    first, _ = bench.create()
+    bench.start(first)
+    for odd in ("j:chunks", "chunks:j", ":", "j.0"):
+        assert bench.start(ChunkMessage(odd, odd, 0, (1,)), adopt=True) is Verdict.RUN
+    assert bench.record().counts.running == 2
+
+
+def test_a_job_that_cannot_be_enqueued_leaves_no_record(bench: Bench) -> None:
+    bench.redis.set(QUEUE, "not a list")
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        bench.run(records.create_job("j", (1, 2), chunk_size=1, ttl_s=TTL_S))
+    assert bench.redis.keys("seedmill:*") == []
 
 
 def test_the_largest_job_is_accepted_whole(bench: Bench) -> None:

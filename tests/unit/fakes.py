@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from worker.errors import StorageError
+from worker.errors import ObjectMissing, StorageError
 from worker.model.engine import Generated, ModelInfo
 
 MODEL = ModelInfo(
@@ -63,6 +63,12 @@ class FakeStore:
         if self.refuse in key:
             raise StorageError(f"refused {key}")
         self.objects[key] = data
+
+    def get(self, key: str) -> bytes:
+        """Return an object."""
+        if key not in self.objects:
+            raise ObjectMissing(key)
+        return self.objects[key]
 
     def uri(self, key: str) -> str:
         """Return an address."""

@@ -70,12 +70,22 @@ def test_a_range_stays_a_range() -> None:
         ({7: 1}, "{7: 1}"),
         (None, "None"),
         (np.array([1.5]), "1.5"),
+        (np.array(True), "True"),
     ],
 )
 def test_what_is_no_job_is_refused_by_its_value(seeds: Any, word: str) -> None:
     with pytest.raises(InvalidSeed) as caught:
         check_seeds(seeds)
     assert word in str(caught.value)
+
+
+def test_a_number_too_long_to_be_written_is_refused_in_words() -> None:
+    huge = 10**5000
+    for seeds in (huge, -huge, [huge], range(huge), range(-huge, 0), range(huge, 0)):
+        with pytest.raises(InvalidSeed):
+            check_seeds(seeds)
+    with pytest.raises(InvalidSeed, match="16610 bits"):
+        check_seed(huge)
 
 
 def test_an_endless_iterable_is_refused_and_not_read_for_ever() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from producer.connection import connect, normalize_url, redact
+from producer.connection import connect, hide_credentials, normalize_url, redact
 from producer.errors import SettingsError
 from producer.settings import ProducerSettings
 from worker.settings import WorkerSettings
@@ -77,10 +77,30 @@ def test_valkey_urls_are_redis_urls(url: str, normal: str) -> None:
     assert normalize_url(url) == normal
 
 
-@pytest.mark.parametrize("url", ["", "localhost", "http://h", "redis://h:port/0", "amqp://h"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "localhost",
+        "http://h",
+        "redis://h:port/0",
+        "amqp://h",
+        "redis://h/abc",
+        "redis://h/0?colour=1",
+        "redis://:a/b@h",
+    ],
+)
 def test_a_url_of_something_else_is_refused(url: str) -> None:
     with pytest.raises(SettingsError, match="SEEDMILL_REDIS_URL"):
         connect(url)
+
+
+def test_a_socket_is_a_place_too() -> None:
+    connect("unix:///run/valkey.sock?db=3").close()
+
+
+def test_a_password_in_an_endpoint_is_not_shown() -> None:
+    assert hide_credentials("at http://u:hush@h:1/x, again http://h") == "at http://u:***@h:1/x, again http://h"
 
 
 @pytest.mark.parametrize(
@@ -89,6 +109,8 @@ def test_a_url_of_something_else_is_refused(url: str) -> None:
         ("redis://h:1/0", "redis://h:1/0"),
         ("redis://:hush@h:1/0", "redis://:***@h:1/0"),
         ("redis://me:hu@sh@h:1/0", "redis://me:***@h:1/0"),
+        ("redis://:hu/sh@h:1/0", "redis://:***@h:1/0"),
+        ("redis://h:1/0?password=hush", "redis://h:1/0"),
     ],
 )
 def test_passwords_are_never_shown(url: str, shown: str) -> None:
