@@ -1,12 +1,13 @@
 # seedmill: `make demo` shows it at work, `make test` proves it. `make help` lists the rest.
 
-PYTHON ?= python3
-VENV ?= .venv
-SEEDS ?= 0..10 42
-OUT ?= out
-DATA ?= .seedmill
+# Variables are given on the command line, as in `make demo SEEDS=42`; the environment does not change them.
+PYTHON = python3
+VENV = .venv
+SEEDS = 0..10 42
+OUT = out
+DATA = .seedmill
 # Where PyTorch comes from: CPU builds by default. For an NVIDIA GPU: TORCH_INDEX=https://download.pytorch.org/whl/cu130
-TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+TORCH_INDEX = https://download.pytorch.org/whl/cpu
 
 # pip compiles nothing (--no-compile); what is imported is compiled once, when it is, also where this is switched off.
 export PYTHONDONTWRITEBYTECODE =
@@ -52,7 +53,7 @@ lock: $(VENV)/dev  ## pin the newest versions that fit into requirements/constra
 	mv requirements/constraints.new requirements/constraints.txt
 
 clean:  ## remove .venv, .seedmill and caches; pictures and checkpoints stay
-	rm -rf "$(VENV)" .seedmill dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .seedmill dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/python:
 	@command -v $(PYTHON) >/dev/null || { echo "no $(PYTHON) found: install Python 3.11 or newer, or set PYTHON=..."; exit 1; }
