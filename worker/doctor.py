@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 
 from producer.client import Client
-from producer.connection import connect, redact, translated
+from producer.connection import connect, hide_credentials, redact, translated
 from producer.errors import SeedmillError
 from worker.loading import load_engine
 from worker.model.engine import Engine, resolve_device
@@ -26,7 +26,7 @@ from worker.storage import ObjectStore
 
 PACKAGES = ("torch", "celery", "kombu", "redis", "boto3", "pillow", "tokenizers", "numpy")
 TRIAL_SEED = 42
-S3_VARIABLES = "AWS_ENDPOINT_URL_S3 or SEEDMILL_S3_BUCKET"
+S3_VARIABLES = "AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL or SEEDMILL_S3_BUCKET"
 
 
 class Outcome(StrEnum):
@@ -55,7 +55,9 @@ def examine(settings: WorkerSettings) -> Iterator[Check]:
     yield _attempt("device", lambda: _device(settings))
     yield from _model(settings)
     queue = f"a worker would use {redact(settings.redis_url)}"
-    bucket = f"a worker would use bucket {settings.s3_bucket!r} at {settings.s3_endpoint_url or 'AWS S3'}"
+    bucket = (
+        f"a worker would use bucket {settings.s3_bucket!r} at {hide_credentials(settings.s3_endpoint_url or 'AWS S3')}"
+    )
     yield _where_configured("SEEDMILL_REDIS_URL", "queue", queue, lambda: _queue(settings))
     yield _where_configured("SEEDMILL_REDIS_URL", "workers", queue, lambda: _workers(settings))
     yield _where_configured(S3_VARIABLES, "storage", bucket, lambda: _storage(settings))

@@ -25,13 +25,16 @@ PNG_COMPRESS_LEVEL = 1
 PNG_JSON_KEY = "seedmill"
 """PNG text chunk that holds our metadata as JSON."""
 
-AI_GENERATED_XMP = (
+SOURCE_TYPES = {True: "trainedAlgorithmicMedia", False: "algorithmicMedia"}
+"""IPTC DigitalSourceType of pictures from a trained and from an untrained model."""
+
+XMP = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
     '<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
-    'Iptc4xmpExt:DigitalSourceType="http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"/>'
+    'Iptc4xmpExt:DigitalSourceType="http://cv.iptc.org/newscodes/digitalsourcetype/{source}"/>'
     "</rdf:RDF></x:xmpmeta>"
 )
-"""XMP packet that marks the picture as made by a trained model (IPTC DigitalSourceType)."""
+"""XMP packet that marks the picture as made by a program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,5 +112,5 @@ def _png_text(generated: Generated, model: ModelInfo) -> PngInfo:
     text.add_text("parameters", parameters)
     text.add_text(PNG_JSON_KEY, facts)
     text.add_text("Software", "seedmill")
-    text.add_itxt("XML:com.adobe.xmp", AI_GENERATED_XMP)
+    text.add_itxt("XML:com.adobe.xmp", XMP.format(source=SOURCE_TYPES[model.trained]))
     return text

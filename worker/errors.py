@@ -9,7 +9,9 @@ SeedmillError
     |   `-- DeviceError
     |-- EncodeError             the picture could not be made a file
     |-- StorageError            the object store refused or does not answer
+    |   |-- StorageUnreachable  it does not answer, or asks to try again
     |   `-- ObjectMissing
+    |-- GivenBack               the work stops here unfinished and goes back to the queue
     `-- InvalidMessage          a Celery message that is not a chunk of seeds
 """
 
@@ -48,6 +50,14 @@ class EncodeError(WorkerError):
 
 class StorageError(WorkerError):
     """The object store refused, or does not answer."""
+
+
+class StorageUnreachable(StorageError):
+    """The object store does not answer, or asks to try again later."""
+
+
+class GivenBack(WorkerError):
+    """The worker is stopping; the work goes back to the queue unfinished."""
 
 
 class ObjectMissing(StorageError):

@@ -7,6 +7,7 @@ Stages turn errors into outcomes: one bad seed fails alone. Nothing here knows C
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -26,9 +27,13 @@ from producer.contract import (
 )
 from worker.batcher import Batcher
 from worker.encode import encode_metadata, encode_png
+from worker.errors import GivenBack, StorageUnreachable
 from worker.model.engine import Generated, ModelInfo
 
 log = structlog.get_logger(__name__)
+
+RETRY_FIRST_S = 0.2
+RETRY_MAX_S = 3.0
 
 HANDOVER_BATCHES = 4
 """Batches of generated pictures that may wait for encoding and upload before the device waits for them."""
@@ -94,11 +99,16 @@ class Pipeline:
         store: where they go.
         max_batch: most seeds that the model gets at once.
         upload_threads: pictures encoded and uploaded side by side.
+        patience_s: seconds that a picture waits for a store that does not answer, before its seed fails.
     """
 
-    def __init__(self, model: Model, store: Store, *, max_batch: int, upload_threads: int) -> None:
+    def __init__(
+        self, model: Model, store: Store, *, max_batch: int, upload_threads: int, patience_s: float = 0.0
+    ) -> None:
         self._model = model
         self._store = store
+        self._patience_s = patience_s
+        self._stopping = threading.Event()
         self._batcher: Batcher[Work] = Batcher(self._run_batch, max_batch=max_batch)
         self._finishers = ThreadPoolExecutor(upload_threads, thread_name_prefix="upload")
         self._handover = threading.BoundedSemaphore(HANDOVER_BATCHES * max_batch)
@@ -107,13 +117,21 @@ class Pipeline:
         """Begin to work."""
         self._batcher.start()
 
+    def stop_waiting(self) -> None:
+        """Give back what waits for a store that does not answer: the worker is stopping."""
+        self._stopping.set()
+
     def close(self) -> None:
         """Take no more seeds, finish those inside, and return when the last upload has ended."""
         self._batcher.close()
         self._finishers.shutdown(wait=True)
 
     def process(self, seeds: Sequence[int]) -> list[SeedResult]:
-        """Generate and publish the seeds; blocks until each has its outcome, and returns them in order."""
+        """Generate and publish the seeds; blocks until each has its outcome, and returns them in order.
+
+        Raises:
+            GivenBack: the worker is stopping while the store does not answer; nothing is known of the seeds.
+        """
         work = [Work(seed) for seed in seeds]
         self._batcher.submit(work)
         return [item.done.result() for item in work]
@@ -157,6 +175,8 @@ class Pipeline:
     def _finish(self, item: Work, generated: Generated) -> None:
         try:
             result = self._publish(item, generated)
+        except GivenBack as error:
+            item.done.set_exception(error)
         except Exception as error:  # the seed fails alone; the thread lives on
             item.fail(error)
         else:
@@ -170,8 +190,8 @@ class Pipeline:
         picture, metadata = image_key(model.id, seed), metadata_key(model.id, seed)
         encoded = item.timed("encode", lambda: encode_png(generated, model))
         document = encode_metadata(generated, model, encoded, picture)
-        item.timed("put_image", lambda: self._store.put(picture, encoded.png, IMAGE_CONTENT_TYPE))
-        item.timed("put_metadata", lambda: self._store.put(metadata, document, METADATA_CONTENT_TYPE))
+        item.timed("put_image", lambda: self._put(picture, encoded.png, IMAGE_CONTENT_TYPE))
+        item.timed("put_metadata", lambda: self._put(metadata, document, METADATA_CONTENT_TYPE))
         return SeedResult(
             seed=seed,
             status=SeedStatus.SUCCEEDED,
@@ -185,3 +205,21 @@ class Pipeline:
             model_id=model.id,
             timings={**item.timings, "total_ms": milliseconds(item.entered)},
         )
+
+    def _put(self, key: str, data: bytes, content_type: str) -> None:
+        """Write an object; wait, with growing and jittered pauses, for a store that does not answer.
+
+        Meanwhile the hand-over fills up and the device waits: nothing is generated twice because the store was away.
+        """
+        deadline = time.monotonic() + self._patience_s
+        pause = RETRY_FIRST_S
+        while True:
+            try:
+                return self._store.put(key, data, content_type)
+            except StorageUnreachable as error:
+                if time.monotonic() > deadline:
+                    raise
+                log.warning("storage away, waiting", action="storage_waiting", key=key, error=str(error))
+                if self._stopping.wait(pause * random.uniform(0.5, 1.5)):  # noqa: S311  # jitter is no secret
+                    raise GivenBack(f"stopping while {error}") from error
+                pause = min(2 * pause, RETRY_MAX_S)

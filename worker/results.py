@@ -13,10 +13,14 @@ import redis
 
 from producer import records
 from producer.connection import translated
-from producer.contract import ChunkMessage, SeedResult, chunk_result, encode_celery_result, result_key, revoked_result
+from producer.contract import ChunkMessage, SeedResult, chunk_result, encode_celery_result, revoked_result
 from producer.records import Verdict
 
-REASONS = {Verdict.CANCELED: "the job was canceled", Verdict.EXPIRED: "the job has expired"}
+REASONS = {
+    Verdict.CANCELED: "the job was canceled",
+    Verdict.EXPIRED: "the job has expired",
+    Verdict.UNKNOWN: "the job has no such chunk",
+}
 
 
 class Recorder:
@@ -46,12 +50,12 @@ class Recorder:
 
     def drop(self, message: ChunkMessage, verdict: Verdict) -> None:
         """Store why a chunk was not run, as Celery does for a revoked task."""
-        key, text = result_key(message.task_id), revoked_result(message.task_id, REASONS[verdict])
-        with translated(self._url):
-            pipeline = self._redis.pipeline()
-            pipeline.set(key, text, ex=self._ttl_s)
-            pipeline.publish(key, text)
-            pipeline.execute()
+        text = revoked_result(message.task_id, REASONS[verdict])
+        self._run(records.drop_chunk(message, text, ttl_s=self._ttl_s))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._redis.close()
 
     def _run(self, call: records.Call) -> Any:
         with translated(self._url):

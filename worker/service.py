@@ -6,6 +6,8 @@ first message is taken. Whatever fails before that ends the process with one lin
 
 from __future__ import annotations
 
+import signal
+import sys
 from types import FrameType
 from typing import Any
 
@@ -37,6 +39,7 @@ class Service:
 
     def run(self) -> int:
         """Start, serve until told to stop, end in order; returns the exit status."""
+        signal.signal(signal.SIGTERM, _leave)  # until Celery takes over; process 1 of a container ignores it otherwise
         self.check_queue()
         self.check_storage()
         self.load_model()
@@ -72,7 +75,11 @@ class Service:
         """Start the threads that generate and publish, and say that this worker lives."""
         settings = self.settings
         self._pipeline = Pipeline(
-            self._engine, self._store, max_batch=settings.max_batch, upload_threads=settings.upload_threads
+            self._engine,
+            self._store,
+            max_batch=settings.max_batch,
+            upload_threads=settings.upload_threads,
+            patience_s=settings.s3_patience_s,
         )
         self._pipeline.start()
         self._presence = Presence(self._redis, self._engine.info, str(self._engine.device))
@@ -98,14 +105,15 @@ class Service:
         """Finish what is inside and leave."""
         self._pipeline.close()
         self._presence.close()
+        self._recorder.close()
         self._redis.close()
         log.info("worker stopped", action="worker_stopped")
 
     def _application(self) -> Celery:
         app = build_app(self.settings)
         client = connect(self.settings.redis_url, retries=RESULT_RETRIES)
-        recorder = Recorder(client, self.settings.redis_url, ttl_s=self.settings.result_ttl_s)
-        task.register(app, self._pipeline.process, recorder)
+        self._recorder = Recorder(client, self.settings.redis_url, ttl_s=self.settings.result_ttl_s)
+        task.register(app, self._pipeline.process, self._recorder)
         return app
 
     def _on_ready(self, **_: Any) -> None:
@@ -114,3 +122,8 @@ class Service:
 
     def _on_stop(self, sig: str = "", **_: FrameType | None) -> None:
         log.info("stopping: no new messages, finishing those taken", action="worker_stopping", signal=sig)
+        self._pipeline.stop_waiting()
+
+
+def _leave(number: int, _: FrameType | None) -> None:
+    sys.exit(128 + number)

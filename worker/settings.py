@@ -56,6 +56,9 @@ class StorageSettings(Settings):
     s3_session_token: SecretStr | None = Field(default=None, validation_alias="AWS_SESSION_TOKEN")
     """Token of temporary keys."""
 
+    s3_patience_s: float = Field(default=240.0, ge=0)
+    """Seconds that a picture waits for an object store that does not answer, before its seed fails."""
+
     s3_timeout_s: float = Field(default=10.0, gt=0)
     """Seconds to wait for a connection and for each answer of the object store."""
 
@@ -72,7 +75,7 @@ class WorkerSettings(ProducerSettings, StorageSettings):
     device: Annotated[str, AfterValidator(_device)] = "auto"
     """Where the model runs: auto, cpu, cuda or cuda:N."""
 
-    cpu_threads: int = Field(default=0, ge=0, le=1024)
+    cpu_threads: int = Field(default=0, ge=0, le=256)
     """Pictures that a CPU decodes side by side; 0 for one a core. Does not change any result."""
 
     max_batch: int = Field(default=32, ge=1, le=1024)

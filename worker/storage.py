@@ -12,12 +12,20 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+)
 from pydantic import SecretStr
 
-from worker.errors import ObjectMissing, StorageError
+from producer.connection import hide_credentials
+from worker.errors import ObjectMissing, StorageError, StorageUnreachable
 from worker.settings import StorageSettings
 
+SERVER_ERROR = 500
 MISSING_KEY = {"NoSuchKey", "404", "NotFound"}
 ALREADY_THERE = {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}
 WRONG_KEYS = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
@@ -47,7 +55,7 @@ class ObjectStore:
     @property
     def where(self) -> str:
         """The bucket and its server, for messages."""
-        return f"bucket {self.settings.s3_bucket!r} at {self.settings.s3_endpoint_url or 'AWS S3'}"
+        return f"bucket {self.settings.s3_bucket!r} at {hide_credentials(self.settings.s3_endpoint_url or 'AWS S3')}"
 
     def ensure_bucket(self) -> None:
         """Check that the bucket can be used, making it if the settings allow.
@@ -121,9 +129,12 @@ class ObjectStore:
             raise self._refusal(code, error, key) from error
         except (NoCredentialsError, PartialCredentialsError) as error:
             raise StorageError(f"no keys for {self.where}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from error
-        except (BotoCoreError, ValueError) as error:
-            raise StorageError(
-                f"{self.where} cannot be reached ({error}): start it, or correct AWS_ENDPOINT_URL_S3"
+        except (ParamValidationError, ValueError) as error:
+            raise StorageError(f"{self.where} cannot be used: {_one_line(error)}") from error
+        except BotoCoreError as error:
+            raise StorageUnreachable(
+                f"{self.where} cannot be reached ({_one_line(error)}): is it running there? "
+                "If it is elsewhere, correct AWS_ENDPOINT_URL_S3"
             ) from error
 
     def _refusal(self, code: str, error: ClientError, key: str) -> StorageError:
@@ -136,7 +147,13 @@ class ObjectStore:
             return ObjectMissing(f"{key or 'it'} is not in {self.where}")
         if code == "NoSuchBucket":
             return StorageError(f"{self.where} does not exist: create it, or set SEEDMILL_S3_CREATE_BUCKET=true")
-        return StorageError(f"{self.where} refused: {error}")
+        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= SERVER_ERROR:
+            return StorageUnreachable(f"{self.where} is in trouble: {_one_line(error)}")
+        return StorageError(f"{self.where} refused: {_one_line(error)}")
+
+
+def _one_line(error: Exception) -> str:
+    return hide_credentials(" ".join(str(error).split()))
 
 
 def _reveal(secret: SecretStr | None) -> str | None:

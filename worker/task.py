@@ -5,6 +5,7 @@ Knows neither torch nor boto3 nor the stages; those are behind ``process``.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,14 +13,17 @@ import structlog
 from celery import Celery
 from celery.exceptions import Reject
 
-from producer.contract import MAX_CHUNK_SIZE, TASK_NAME, ChunkMessage, SeedResult
+from producer.contract import MAX_CHUNK_SIZE, MAX_ID_CHARACTERS, MAX_JOB_CHUNKS, TASK_NAME, ChunkMessage, SeedResult
 from producer.errors import InvalidSeed, QueueError
 from producer.records import Verdict
-from producer.seeds import check_seeds
-from worker.errors import InvalidMessage
+from producer.seeds import check_seeds, shorten
+from worker.errors import GivenBack, InvalidMessage
 from worker.results import Recorder
 
 log = structlog.get_logger(__name__)
+
+GIVE_BACK_PAUSE_S = 1.0
+"""Pause before a chunk goes back to the queue, so that one that comes back at once does not spin."""
 
 Process = Callable[[Sequence[int]], Sequence[SeedResult]]
 
@@ -34,6 +38,7 @@ def register(app: Celery, process: Process, recorder: Recorder) -> None:
     @app.task(  # type: ignore[untyped-decorator]
         name=TASK_NAME,
         bind=True,
+        shared=False,
         acks_late=True,
         ignore_result=True,
         store_errors_even_if_ignored=True,
@@ -48,8 +53,9 @@ def register(app: Celery, process: Process, recorder: Recorder) -> None:
         with structlog.contextvars.bound_contextvars(job_id=message.job_id, chunk=message.chunk):
             try:
                 return run_chunk(message, process, recorder, adopt=job_id is None)
-            except QueueError as error:
-                log.warning("given back: Redis is away", action="chunk_given_back", error=str(error))
+            except (QueueError, GivenBack) as error:
+                log.warning("chunk given back", action="chunk_given_back", error=str(error))
+                time.sleep(GIVE_BACK_PAUSE_S)
                 raise Reject(error, requeue=True) from error
 
 
@@ -62,9 +68,11 @@ def read_message(task_id: str, seeds: Any, job_id: Any, chunk: Any) -> ChunkMess
     checked = check_seeds(seeds)
     if len(checked) > MAX_CHUNK_SIZE:
         raise InvalidMessage(f"{len(checked)} seeds in one message, at most {MAX_CHUNK_SIZE}: send several")
-    if not isinstance(job_id, str | None) or isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 0:
-        raise InvalidMessage(f"job_id={job_id!r}, chunk={chunk!r}: leave them out, or use the seedmill client")
-    return ChunkMessage(task_id, job_id or task_id, chunk, tuple(checked))
+    if len(task_id) > MAX_ID_CHARACTERS or (job_id is not None and not _is_id(job_id)):
+        raise InvalidMessage(f"task id {shorten(task_id)}, job_id={shorten(job_id)}: an id is a short text")
+    if isinstance(chunk, bool) or not isinstance(chunk, int) or not 0 <= chunk < MAX_JOB_CHUNKS:
+        raise InvalidMessage(f"chunk={shorten(chunk)}: leave it out, or use the seedmill client")
+    return ChunkMessage(task_id, task_id if job_id is None else job_id, chunk, tuple(checked))
 
 
 def run_chunk(message: ChunkMessage, process: Process, recorder: Recorder, *, adopt: bool) -> dict[str, Any] | None:
@@ -83,10 +91,16 @@ def run_chunk(message: ChunkMessage, process: Process, recorder: Recorder, *, ad
     return value
 
 
+def _is_id(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= MAX_ID_CHARACTERS
+
+
 def _outcomes(message: ChunkMessage, process: Process) -> Sequence[SeedResult]:
-    """Return an outcome per seed whatever happens, so that the job always ends."""
+    """Return an outcome per seed whatever happens, so that the job always ends; or raise GivenBack."""
     try:
         return process(message.seeds)
+    except GivenBack:
+        raise
     except Exception as error:  # outside any seed's own stages: all of them fail, with the reason
         log.exception("chunk failed", action="chunk_failed")
         return [SeedResult.failure(seed, error) for seed in message.seeds]

@@ -1,6 +1,7 @@
 """Proof by repetition: published seeds are generated again and compared with what is in the bucket.
 
-Compared are the bytes of the stored picture with the hash that its metadata names, and both with a fresh generation.
+Both stored objects are compared with a fresh generation, byte for byte; where they differ, it is said in what. One
+seed whose objects cannot be read does not hide the others.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from producer.contract import image_key, metadata_key
-from worker.encode import encode_png
-from worker.errors import ObjectMissing, StorageError
+from worker.encode import describe, encode_metadata, encode_png
+from worker.errors import ObjectMissing
 from worker.model.engine import Engine, Generated
 from worker.storage import ObjectStore
 
@@ -31,13 +33,13 @@ class Finding(StrEnum):
     """What comparing one seed gave."""
 
     SAME = "same"
-    """Stored file, its metadata and the fresh generation agree bit for bit."""
+    """Both stored objects are byte for byte what a fresh generation gives."""
     SAME_PIXELS = "same pixels"
-    """Every pixel and the caption agree, but the PNG file differs: another build of the PNG encoder."""
+    """Every pixel and every fact agree, but the files differ: another build of the PNG encoder."""
     DIFFERENT = "different"
-    """Pixels or caption differ from a fresh generation."""
+    """Pixels or facts differ from a fresh generation."""
     DAMAGED = "damaged"
-    """The stored picture is not the one that its metadata names."""
+    """The stored picture is not the one that its metadata names, or one of the two cannot be read."""
     MISSING = "not published"
     """There is no such object for this model."""
     OTHER_MODEL = "other model"
@@ -72,31 +74,35 @@ def verify(engine: Engine, store: ObjectStore, seeds: Sequence[int]) -> Iterator
 
 def _compare(engine: Engine, store: ObjectStore, fresh: Generated) -> Verified:
     model_id, seed = engine.info.id, fresh.seed
+    key = image_key(model_id, seed)
     try:
-        facts = json.loads(store.get(metadata_key(model_id, seed)))
-        stored = store.get(image_key(model_id, seed))
+        document, stored = store.get(metadata_key(model_id, seed)), store.get(key)
     except ObjectMissing as error:
         return Verified(seed, Finding.MISSING, str(error))
-    except ValueError as error:
-        return Verified(seed, Finding.DAMAGED, f"its metadata is not JSON: {error}")
-    sha256 = hashlib.sha256(stored).hexdigest()
-    named = facts.get("image", {}).get("sha256")
-    if sha256 != named:
-        return Verified(seed, Finding.DAMAGED, f"the file has SHA-256 {sha256}, its metadata names {named}")
-    if facts.get("caption") != fresh.caption:
-        return Verified(seed, Finding.DIFFERENT, f"caption now: {fresh.caption}")
-    if encode_png(fresh, engine.info).sha256 == sha256:
-        return Verified(seed, Finding.SAME, sha256)
-    return _compare_pixels(fresh, stored)
-
-
-def _compare_pixels(fresh: Generated, stored: bytes) -> Verified:
+    encoded = encode_png(fresh, engine.info)
+    if stored == encoded.png and document == encode_metadata(fresh, engine.info, encoded, key):
+        return Verified(seed, Finding.SAME, encoded.sha256)
     try:
-        with Image.open(io.BytesIO(stored)) as image:
-            pixels = np.asarray(image.convert("RGB"))
-    except OSError as error:
-        raise StorageError(f"seed {fresh.seed}: the stored picture cannot be read ({error})") from error
-    if pixels.shape == fresh.pixels.shape and np.array_equal(pixels, fresh.pixels):
-        return Verified(fresh.seed, Finding.SAME_PIXELS, "the PNG encoder has changed")
-    share = np.mean(pixels != fresh.pixels) if pixels.shape == fresh.pixels.shape else 1.0
-    return Verified(fresh.seed, Finding.DIFFERENT, f"{share:.2%} of the subpixels differ")
+        return _explain(engine, fresh, json.loads(document), stored)
+    except (ValueError, TypeError, KeyError, OSError, Image.DecompressionBombError) as error:
+        return Verified(seed, Finding.DAMAGED, f"picture or metadata cannot be read: {type(error).__name__}: {error}")
+
+
+def _explain(engine: Engine, fresh: Generated, facts: dict[str, Any], stored: bytes) -> Verified:
+    """Say in what the stored objects differ from a fresh generation; raises where they cannot be read."""
+    seed = fresh.seed
+    image = facts["image"]
+    sha256 = hashlib.sha256(stored).hexdigest()
+    if (sha256, len(stored)) != (image["sha256"], image["bytes"]):
+        return Verified(seed, Finding.DAMAGED, f"the file has SHA-256 {sha256}, its metadata names {image['sha256']}")
+    wanted = describe(seed, fresh.caption, engine.info)
+    wrong = [name for name, value in wanted.items() if facts.get(name) != value]
+    if wrong:
+        return Verified(seed, Finding.DIFFERENT, f"metadata differs in {', '.join(wrong)}")
+    with Image.open(io.BytesIO(stored)) as picture:
+        if (picture.height, picture.width) != fresh.pixels.shape[:2]:
+            return Verified(seed, Finding.DIFFERENT, f"the stored picture is {picture.width}x{picture.height}")
+        pixels = np.asarray(picture.convert("RGB"))
+    if not np.array_equal(pixels, fresh.pixels):
+        return Verified(seed, Finding.DIFFERENT, f"{np.mean(pixels != fresh.pixels):.2%} of the subpixels differ")
+    return Verified(seed, Finding.SAME_PIXELS, "the PNG encoder or the order of the metadata is another")

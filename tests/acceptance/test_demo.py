@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import queue
 import signal
 import subprocess
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -18,7 +20,8 @@ from PIL import Image
 
 from producer import Client
 from tests.support import ROOT, clean_environment, one_line, run_seedmill, run_worker_command
-from worker.local.process import Process
+from worker.local.process import Process, free_port
+from worker.local.servers import Server, start_s3, start_valkey
 from worker.local.stack import running_stack
 
 SEEDS = [42, 7, 4294967295]
@@ -207,6 +210,59 @@ def test_killing_the_stack_outright_leaves_nothing_either(environment: dict[str,
     (parent,) = marked_processes(environment[MARK], "local\0up")
     os.kill(parent, signal.SIGKILL)
     process.communicate(timeout=30)
+
+
+def test_stacks_that_start_together_never_take_each_others_servers(tmp_path: Path) -> None:
+    port, other = free_port(), free_port()
+    together, checked = threading.Barrier(3), threading.Event()
+    found: queue.SimpleQueue[list[Server]] = queue.SimpleQueue()
+
+    def start(name: str) -> None:
+        folder, keys = tmp_path / name, {"access_key": "key", "secret_key": "secret"}
+        together.wait()
+        found.put(
+            [start_valkey(folder / "valkey", folder, port=port), start_s3(folder / "s3", folder, port=other, **keys)]
+        )
+        checked.wait()  # a server ends with the thread that started it
+
+    threads = [threading.Thread(target=start, args=(name,), daemon=True) for name in "abc"]
+    for thread in threads:
+        thread.start()
+    servers = [server for _ in threads for server in found.get(timeout=60)]
+    assert len({server.port for server in servers}) == 6
+    assert all(server.process.exit_status is None for server in servers)
+    for server in servers:
+        server.process.stop()
+    checked.set()
+
+
+def test_the_demo_is_deaf_to_proxies_and_profiles_of_the_environment(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    loud = {
+        **environment,
+        "AWS_PROFILE": "nobody",
+        "AWS_SESSION_TOKEN": "stale",
+        "HTTP_PROXY": f"http://127.0.0.1:{free_port()}",
+        "SEEDMILL_S3_PREFIX": "elsewhere/",
+        "SEEDMILL_REDIS_URL": "redis://nowhere:1/0",
+    }
+    done = run_worker_command("demo", "--seeds", "3", environment=loud, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("option", ["--out", "--data"])
+def test_a_folder_without_a_name_is_refused(environment: dict[str, str], tmp_path: Path, option: str) -> None:
+    done = run_worker_command("demo", option, "", "--seeds", "1", environment=environment, cwd=tmp_path)
+    assert done.returncode in (1, 2)
+    assert "folder" in done.stderr
+    assert not (tmp_path / "valkey").exists()
+
+
+def test_brackets_in_a_folder_name_are_no_markup(environment: dict[str, str], tmp_path: Path) -> None:
+    done = run_worker_command("demo", "--out", "o[/]b", "--seeds", "1", environment=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "o[/]b" in done.stdout
 
 
 def test_a_stack_ends_whatever_happens_inside_it(tmp_path: Path) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.unit.fakes import MODEL, picture
-from worker.encode import encode_metadata, encode_png
+from worker.encode import XMP, describe, encode_metadata, encode_png
 from worker.errors import EncodeError
 
 
@@ -85,16 +84,31 @@ def test_metadata_names_the_picture_and_the_model() -> None:
     }
 
 
-def test_nothing_in_either_object_tells_when_or_where_it_was_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    def objects() -> tuple[bytes, bytes]:
-        encoded = encode_png(picture(7), MODEL)
-        return encoded.png, encode_metadata(picture(7), MODEL, encoded, "k")
+def test_nothing_else_is_inside_that_could_tell_when_or_where_it_was_made() -> None:
+    encoded = encode_png(picture(7), MODEL)
+    kinds = {encoded.png[at + 4 : at + 8] for at in chunk_offsets(encoded.png)}
+    assert kinds == {b"IHDR", b"tEXt", b"iTXt", b"IDAT", b"IEND"}
+    info = read(encoded.png).info
+    assert set(info) == {"parameters", "seedmill", "Software", "XML:com.adobe.xmp", "xmp"}
+    assert json.loads(info["seedmill"]) == describe(7, "caption of 7", MODEL)
+    assert info["Software"] == "seedmill"
+    assert info["XML:com.adobe.xmp"] == XMP.format(source="trainedAlgorithmicMedia")
+    facts = json.loads(encode_metadata(picture(7), MODEL, encoded, "k"))
+    assert set(facts) == {"schema", "seed", "caption", "latent_dim", "image_size", "device", "model", "image"}
+    assert set(facts["model"]) <= {field.name for field in fields(MODEL)}
 
-    before = objects()
-    clock: Callable[[], float] = lambda: 0.0  # noqa: E731
-    monkeypatch.setattr("time.time", clock)
-    monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
-    assert objects() == before
+
+def chunk_offsets(png: bytes) -> list[int]:
+    offsets, at = [], 8
+    while at < len(png):
+        offsets.append(at)
+        at += 12 + int.from_bytes(png[at : at + 4], "big")
+    return offsets
+
+
+def test_a_picture_of_an_untrained_model_is_not_called_trained() -> None:
+    info = read(encode_png(picture(7), replace(MODEL, trained=False)).png).info
+    assert "digitalsourcetype/algorithmicMedia" in info["XML:com.adobe.xmp"]
 
 
 @pytest.mark.parametrize("pixels", [np.zeros((4, 4, 7), np.uint8), np.zeros(5, np.complex128)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,7 @@ import torch
 
 from tests.support import write_model
 from worker.errors import CheckpointError, DeviceError, SetupError
-from worker.model import engine as engine_module
-from worker.model.engine import Engine, Generated
+from worker.model.engine import CANONICAL_SHAPES, CpuDecoder, Engine, Generated
 
 
 def load(folder: Path, **options: Any) -> Engine:
@@ -116,18 +116,60 @@ def test_the_self_check_passes_on_this_machine(demo: Engine) -> None:
     demo.self_check()
 
 
-def test_the_self_check_refuses_a_model_whose_results_depend_on_the_batch(
-    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("odd", [0, 1, 2])
+def test_the_self_check_refuses_a_model_whose_results_depend_on_the_company(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, odd: int
 ) -> None:
     engine = load(tiny_model)
 
     def by_company(latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        count = len(latents)
-        return torch.full((count, 3, 16, 16), count, dtype=torch.uint8), torch.zeros((count, 1), dtype=torch.int64)
+        pixels = torch.zeros((len(latents), 3, 16, 16), dtype=torch.uint8)
+        if len(latents) > 1:
+            pixels[odd] = 1
+        return pixels, torch.zeros((len(latents), 1), dtype=torch.int64)
 
     monkeypatch.setattr(engine._decoder, "decode", by_company)
     with pytest.raises(SetupError, match="self-check failed: seed"):
         engine.self_check()
+
+
+class Watched:
+    """A network that remembers the shapes in which, and the threads on which, it was called."""
+
+    def __init__(self) -> None:
+        self.picture = torch.nn.Identity()
+        self.seen: list[tuple[str, int, int]] = []
+
+    def decode_pictures(self, latents: torch.Tensor) -> torch.Tensor:
+        self.seen.append(("pictures", len(latents), torch.get_num_threads()))
+        return torch.zeros(len(latents), 3, 2, 2)
+
+    def decode_tokens(self, latents: torch.Tensor) -> torch.Tensor:
+        self.seen.append(("tokens", len(latents), torch.get_num_threads()))
+        return torch.zeros((len(latents), 1), dtype=torch.int64)
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 20])
+def test_a_cpu_computes_in_its_canonical_shape_alone(count: int) -> None:
+    network: Any = Watched()
+    shape = CANONICAL_SHAPES["cpu"]
+    pixels, tokens = CpuDecoder(network, shape, threads=2).decode(torch.zeros(count, 4))
+    assert (len(pixels), len(tokens)) == (count, count)
+    assert set(network.seen) == {("pictures", 1, 1), ("tokens", 8, 1)}
+
+
+def test_threads_that_cannot_be_started_are_told_and_nothing_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = threading.Thread.start
+    count = iter(range(100))
+
+    def start(thread: threading.Thread) -> None:
+        if next(count) >= 2:
+            raise RuntimeError("can't start new thread")
+        started(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(SetupError, match="SEEDMILL_CPU_THREADS"):
+        CpuDecoder(Watched(), CANONICAL_SHAPES["cpu"], threads=4)  # type: ignore[arg-type]
 
 
 @pytest.mark.cuda
@@ -140,4 +182,4 @@ def test_a_gpu_gives_the_same_bits_in_any_batch(demo_model: Path) -> None:
 
 
 def test_canonical_shapes_name_their_device() -> None:
-    assert all(shape.device == name for name, shape in engine_module.CANONICAL_SHAPES.items())
+    assert all(shape.device == name for name, shape in CANONICAL_SHAPES.items())

@@ -112,6 +112,7 @@ def test_another_architecture_is_refused_by_both_names(checkpoint: Path) -> None
     [
         ("picture", {**TINY.picture.model_dump(), "blocks": [1]}, "blocks"),
         ("text", {**TINY.text.model_dump(), "heads": 3}, "heads"),
+        ("text", {**TINY.text.model_dump(), "eos_id": 1266}, "eos_id"),
         ("latent_dim", -1, "latent_dim"),
         ("invented", 1, "invented"),
     ],
@@ -133,6 +134,40 @@ def test_weights_of_another_network_are_refused_by_name(checkpoint: Path) -> Non
     with pytest.raises(CheckpointError, match=r"text\.head\.bias.*stowaway.*picture\.stem\.weight") as caught:
         load_checkpoint(checkpoint).build()
     assert "(3, 3)" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda weight: weight * torch.nan,
+        lambda weight: torch.full_like(weight, torch.inf),
+        lambda weight: weight.int(),
+        lambda weight: weight.to_sparse(),
+        lambda weight: weight.to("meta"),
+        lambda weight: "text",
+    ],
+)
+def test_weights_that_cannot_be_computed_with_are_refused(checkpoint: Path, spoil: Any) -> None:
+    state = dict(torch.load(checkpoint, weights_only=True)["model_state_dict"])
+    state["text.head.weight"] = spoil(state["text.head.weight"])
+    rewrite(checkpoint, model_state_dict=state)
+    with pytest.raises(CheckpointError, match=r"best\.pt: "):
+        load_checkpoint(checkpoint).build()
+
+
+def test_a_flipped_bit_in_the_weights_is_noticed(checkpoint: Path) -> None:
+    data = bytearray(checkpoint.read_bytes())
+    data[len(data) // 2] ^= 1
+    checkpoint.write_bytes(data)
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_checkpoint(checkpoint)
+
+
+def test_a_config_of_absurd_size_is_refused_before_memory_is_taken(checkpoint: Path) -> None:
+    picture = {**TINY.picture.model_dump(), "channels": [10**6, 10**6]}
+    rewrite(checkpoint, config={**TINY.model_dump(mode="json"), "picture": picture})
+    with pytest.raises(CheckpointError, match="another architecture than its config"):
+        load_checkpoint(checkpoint).build()
 
 
 def test_the_large_preset_has_the_size_of_the_reference_model() -> None:

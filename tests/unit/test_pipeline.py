@@ -14,6 +14,7 @@ import pytest
 
 from producer.contract import SeedStatus
 from tests.unit.fakes import MODEL, FakeModel, FakeStore
+from worker.errors import GivenBack, StorageUnreachable
 from worker.model.engine import Generated
 from worker.pipeline import HANDOVER_BATCHES, Pipeline
 
@@ -127,6 +128,63 @@ def test_a_slow_store_stops_the_device_and_not_the_memory(make: Make) -> None:
     store.opened.set()
     thread.join(timeout=20)
     assert len(store.objects) == 200
+
+
+class Away(FakeStore):
+    """A store that does not answer until it is back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.back = threading.Event()
+        self.refused = threading.Semaphore(0)
+
+    def put(self, key: str, data: bytes, content_type: str) -> None:
+        if not self.back.is_set():
+            self.refused.release()
+            raise StorageUnreachable("away")
+        super().put(key, data, content_type)
+
+
+def test_a_store_that_is_away_is_waited_for_and_nothing_is_generated_twice() -> None:
+    model, store = FakeModel(), Away()
+    pipeline = Pipeline(model, store, max_batch=4, upload_threads=2, patience_s=30)
+    pipeline.start()
+    threading.Timer(0.5, store.back.set).start()
+    results = pipeline.process(range(6))
+    pipeline.close()
+    assert {result.status for result in results} == {SeedStatus.SUCCEEDED}
+    assert sorted(seed for batch in model.batches for seed in batch) == list(range(6))
+
+
+def test_patience_with_a_store_has_an_end() -> None:
+    pipeline = Pipeline(FakeModel(), Away(), max_batch=4, upload_threads=2, patience_s=0)
+    pipeline.start()
+    (result,) = pipeline.process([1])
+    pipeline.close()
+    assert result.error == {"type": "StorageUnreachable", "message": "away"}
+
+
+def test_a_refusal_of_the_store_is_not_waited_for(make: Make) -> None:
+    pipeline = Pipeline(FakeModel(), FakeStore(refuse="png"), max_batch=4, upload_threads=2, patience_s=600)
+    pipeline.start()
+    (result,) = pipeline.process([1])
+    pipeline.close()
+    assert result.status is SeedStatus.FAILED
+
+
+def test_a_worker_that_stops_gives_back_what_waits_for_the_store() -> None:
+    store = Away()
+    pipeline = Pipeline(FakeModel(), store, max_batch=4, upload_threads=2, patience_s=600)
+    pipeline.start()
+
+    def stop() -> None:
+        store.refused.acquire()
+        pipeline.stop_waiting()
+
+    threading.Thread(target=stop).start()
+    with pytest.raises(GivenBack):
+        pipeline.process([1, 2])
+    pipeline.close()
 
 
 def test_closing_finishes_what_is_inside() -> None:

@@ -12,7 +12,7 @@ from celery.exceptions import Reject
 from producer.contract import MAX_CHUNK_SIZE, TASK_NAME, ChunkMessage, SeedResult, SeedStatus, chunk_result
 from producer.errors import InvalidSeed, QueueUnreachable
 from producer.records import Verdict
-from worker.errors import InvalidMessage
+from worker.errors import GivenBack, InvalidMessage
 from worker.results import Recorder
 from worker.task import read_message, register, run_chunk
 
@@ -106,6 +106,21 @@ def test_a_chunk_goes_back_to_the_queue_when_redis_stays_away() -> None:
     with pytest.raises(Reject) as caught:
         task.run([1])
     assert caught.value.requeue
+
+
+def test_unfinished_work_goes_back_to_the_queue_unrecorded() -> None:
+    def process(seeds: Sequence[int]) -> list[SeedResult]:
+        raise GivenBack("stopping")
+
+    recorder = FakeRecorder()
+    app = Celery(set_as_current=False)
+    register(app, process, recorder)
+    task: Any = app.tasks[TASK_NAME]
+    task.push_request(id="t")
+    with pytest.raises(Reject) as caught:
+        task.run([1])
+    assert caught.value.requeue
+    assert recorder.said == [("start", True)]
 
 
 def test_an_error_outside_the_seeds_fails_every_seed_with_the_reason() -> None:

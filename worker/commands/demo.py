@@ -23,7 +23,7 @@ from producer.cli.runner import EXIT_FAILED, EXIT_INTERRUPTED
 from producer.client import Client, Job
 from producer.contract import SeedResult, SeedStatus, image_key, metadata_key
 from producer.seeds import parse_seeds
-from worker.contact_sheet import contact_sheet
+from worker.contact_sheet import MAX_TILES, contact_sheet
 from worker.errors import SetupError, StorageError
 from worker.files import prepare_folder, write_atomically
 from worker.local.stack import Endpoints, Stack, ending_on_signals, running_stack
@@ -44,6 +44,8 @@ def demo(
 ) -> None:
     """Run the whole stack once: seeds in, pictures and captions out."""
     wanted = parse_seeds([seeds])
+    if out == Path():
+        raise typer.BadParameter("give a folder of its own", param_hint="--out")
     prepare_folder(out)
     console = Console(highlight=False, soft_wrap=True)
     try:
@@ -52,7 +54,9 @@ def demo(
                 ensure_checkpoint(console)
                 stack.start_servers(empty_queue=True)
                 stack.start_worker()
-            console.print(f"queue {stack.endpoints.redis_url}   S3 {stack.endpoints.s3_url}   data {stack.data}")
+            console.print(
+                f"queue {stack.endpoints.redis_url}   S3 {stack.endpoints.s3_url}   data {escape(str(stack.data))}"
+            )
             with Client(stack.endpoints.redis_url) as client:
                 job = run_job(client, wanted, stack)
                 entries = collect(job, stack.endpoints, out, console)
@@ -105,7 +109,8 @@ def run_job(client: Client, seeds: Sequence[int], stack: Stack) -> Job:
 def collect(job: Job, endpoints: Endpoints, out: Path, console: Console) -> list[dict[str, Any]]:
     """Fetch what was published, save it to ``out`` and show it; returns the metadata of the seeds that succeeded."""
     store = ObjectStore(endpoints.storage())
-    entries, pictures = [], []
+    entries: list[dict[str, Any]] = []
+    pictures: list[tuple[int, str, bytes]] = []
     console.print("[bold]seed       caption, object[/]")
     for number, result in enumerate(job.results()):
         url = ""
@@ -113,7 +118,8 @@ def collect(job: Job, endpoints: Endpoints, out: Path, console: Console) -> list
             entry, png = fetch(store, result)
             write_atomically(out / entry["image_path"], png)
             entries.append(entry)
-            pictures.append((result.seed, entry["caption"], png))
+            if len(pictures) < MAX_TILES:
+                pictures.append((result.seed, entry["caption"], png))
             url = store.url(image_key(entry["model_id"], result.seed))
         if number < SHOWN_ROWS:
             print_row(console, result, url)

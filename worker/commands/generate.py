@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,15 +55,20 @@ def generate(
     console.print(f"{count(len(entries), 'picture')} and metadata.json in {escape(str(out))}/")
 
 
+def in_batches(engine: Engine, seeds: Sequence[int]) -> Iterator[Generated]:
+    """Yield the results of the seeds, generated a batch at a time."""
+    for start in range(0, len(seeds), BATCH_SIZE):
+        yield from engine.generate(seeds[start : start + BATCH_SIZE])
+
+
 def save_all(engine: Engine, seeds: Sequence[int], out: Path) -> list[dict[str, Any]]:
     """Generate the seeds in batches, save each picture, and return and save the metadata of all of them."""
     entries: list[dict[str, Any]] = []
     bar, task = progress_bar("generating", len(seeds))
     with bar:
-        for start in range(0, len(seeds), BATCH_SIZE):
-            for generated in engine.generate(seeds[start : start + BATCH_SIZE]):
-                entries.append(save(engine, generated, out))
-                bar.update(task, advance=1)
+        for generated in in_batches(engine, seeds):
+            entries.append(save(engine, generated, out))
+            bar.update(task, advance=1)
     save_metadata(entries, out)
     return entries
 
@@ -98,7 +103,7 @@ def converse(engine: Engine, out: Path, console: Console) -> None:
         except InvalidSeed as error:
             console.print(f"[red]{escape(str(error))}[/]")
             continue
-        for generated in engine.generate(wanted):
+        for generated in in_batches(engine, wanted):
             entries.append(save(engine, generated, out))
             show(entries[-1], out, console)
         save_metadata(entries, out)

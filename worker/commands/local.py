@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from worker.commands.demo import ensure_checkpoint
 from worker.errors import SetupError
@@ -59,10 +60,10 @@ def announce(stack: Stack, worker: Process, console: Console) -> None:
         f"  queue    {endpoints.redis_url}   no password\n"
         f"  S3       {endpoints.s3_url}   bucket {endpoints.bucket}\n"
         f"           access key {endpoints.access_key}   secret key {endpoints.secret_key}\n"
-        f"  data     {stack.data}\n"
-        f"  logs     {stack.logs}\n\n"
+        f"  data     {escape(str(stack.data))}\n"
+        f"  logs     {escape(str(stack.logs))}\n\n"
         "[bold]try[/], in another terminal:\n\n"
-        f"  . {variables}\n"
+        f"  . {escape(shlex.quote(str(variables)))}\n"
         "  seedmill submit 0..99 --wait\n"
         "  seedmill queue\n"
         "  python -m worker verify 42\n\n"

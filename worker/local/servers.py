@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import redis
 
@@ -66,7 +67,7 @@ def start_valkey(data: Path, logs: Path, *, port: int = 0) -> Server:
         }
         return [program, *(word for name, value in options.items() for word in (f"--{name}", value))]
 
-    return _start("Valkey", command, _pings, log=logs / "valkey.log", port=port)
+    return _start("Valkey", command, _is_valkey, log=logs / "valkey.log", port=port)
 
 
 def start_s3(folder: Path, logs: Path, *, access_key: str, secret_key: str, port: int = 0) -> Server:
@@ -78,13 +79,13 @@ def start_s3(folder: Path, logs: Path, *, access_key: str, secret_key: str, port
         return [program, "serve", "s3", str(folder), "--addr", f"127.0.0.1:{chosen}"]
 
     environment = {"RCLONE_AUTH_KEY": f'"{access_key},{secret_key}"', "RCLONE_CONFIG": "/dev/null"}
-    return _start("the S3 server", command, answers, log=logs / "s3.log", port=port, environment=environment)
+    return _start("the S3 server", command, _is_s3, log=logs / "s3.log", port=port, environment=environment)
 
 
 def _start(
     name: str,
     command: Callable[[int], list[str]],
-    ready: Callable[[int], bool],
+    ready: Callable[[Process, int], bool],
     *,
     log: Path,
     port: int,
@@ -95,7 +96,7 @@ def _start(
         chosen = free_port(port)
         process = Process(name, command(chosen), log=log, environment=environment)
         try:
-            process.wait_ready(lambda: ready(chosen), timeout_s=START_TIMEOUT_S)  # noqa: B023  # used at once
+            process.wait_ready(lambda: ready(process, chosen), timeout_s=START_TIMEOUT_S)  # noqa: B023  # used at once
         except BaseException as error:
             process.stop()
             if not isinstance(error, SetupError) or attempt == START_ATTEMPTS - 1:
@@ -105,11 +106,18 @@ def _start(
     raise AssertionError("unreachable")
 
 
-def _pings(port: int) -> bool:
-    client = redis.Redis(port=port, socket_timeout=1)
+def _is_valkey(process: Process, port: int) -> bool:
+    """Return whether our own Valkey answers on that port, and not somebody else's."""
+    client = redis.Redis(host="127.0.0.1", port=port, socket_timeout=1)
     try:
-        return bool(client.ping())
+        facts: Any = client.info("server")
     except redis.RedisError:
         return False
     finally:
         client.close()
+    return bool(facts["process_id"] == process.pid)
+
+
+def _is_s3(process: Process, port: int) -> bool:
+    """Return whether our own rclone says that it listens, and something answers on that port."""
+    return f"127.0.0.1:{port}/]" in process.output() and answers(port)

@@ -19,6 +19,7 @@ from typing import Any
 
 from producer.client import Client
 from worker.errors import SetupError
+from worker.files import prepare_folder
 from worker.local.process import Process
 from worker.local.servers import start_s3, start_valkey
 from worker.settings import StorageSettings
@@ -122,11 +123,13 @@ def running_stack(data: Path) -> Iterator[Stack]:
     """Yield a stack over the folder ``data`` with nothing started yet; whatever is started in it ends with it.
 
     Raises:
-        SetupError: if another stack is using the folder.
+        SetupError, FileError: another stack is using the folder, or it cannot be written.
     """
-    data = data.resolve()
-    data.mkdir(parents=True, exist_ok=True)
-    _bypass_proxies()
+    if data == Path():
+        raise SetupError("the stack needs a folder of its own: give --data a name")
+    data = data.absolute()
+    prepare_folder(data)
+    _clear_environment()
     with _locked(data), ExitStack() as cleanup:
         try:
             yield Stack(data, cleanup)
@@ -167,10 +170,12 @@ def _signals_ignored() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _bypass_proxies() -> None:
-    """Keep requests to the stack away from a proxy that the environment names, here and in the children."""
+def _clear_environment() -> None:
+    """Keep requests to the stack from a proxy or an AWS profile of the environment, here and in the children."""
     for name in ("no_proxy", "NO_PROXY"):
         os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1")))
+    for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE"):
+        os.environ.pop(name, None)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,8 +48,10 @@ class Checkpoint:
         Raises:
             CheckpointError: if the weights are not those of the network that the config describes.
         """
-        network = SeedNetwork(self.config)
+        with torch.device("meta"):
+            network = SeedNetwork(self.config)
         _compare(self.path, network.state_dict(), self.state)
+        network = SeedNetwork(self.config)
         network.load_state_dict(self.state)
         return network.eval().requires_grad_(False)
 
@@ -91,8 +94,11 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     state = content.get("model_state_dict")
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(f"{path}: has no 'model_state_dict' of tensors: the file is incomplete, save it again")
+    if not isinstance(state, dict) or not all(_is_weight(name, value) for name, value in state.items()):
+        raise CheckpointError(f"{path}: has no 'model_state_dict' of plain float tensors: save it again")
+    broken = next((name for name, value in state.items() if not bool(value.isfinite().all())), None)
+    if broken:
+        raise CheckpointError(f"{path}: its weights {broken!r} hold values that are not finite: train it again")
     return Checkpoint(path, sha256, config, bool(content.get("trained")), state)
 
 
@@ -100,17 +106,33 @@ def _read(path: Path) -> tuple[Any, str]:
     try:
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            if zipfile.is_zipfile(file) and zipfile.ZipFile(file).testzip():
+                raise CheckpointError(f"{path}: damaged, a checksum inside is wrong: copy it again")
             file.seek(0)
             return torch.load(file, map_location="cpu", weights_only=True), sha256
     except OSError as error:
         raise CheckpointError(f"{path.absolute()}: cannot be read ({error.strerror or error}): {MAKE_ONE}") from error
+    except CheckpointError:
+        raise
     except Exception as error:  # torch raises many kinds on a damaged file
         if isinstance(error, pickle.UnpicklingError) and _is_archive_or_pickle(path):
             raise CheckpointError(
                 f"{path}: refused, because it can be loaded only by running code in it (pickle): "
-                "save plain tensors, for example torch.save(model.state_dict(), ...)"
+                "use a checkpoint that holds plain values and tensors alone"
             ) from error
         raise CheckpointError(f"{path}: damaged, or not a PyTorch checkpoint: copy it again") from error
+
+
+def _is_weight(name: object, value: object) -> bool:
+    """Return whether this is a named tensor of plain floating-point values in memory."""
+    return (
+        isinstance(name, str)
+        and isinstance(value, Tensor)
+        and value.layout is torch.strided
+        and value.is_floating_point()
+        and value.device.type == "cpu"
+        and not value.is_quantized
+    )
 
 
 def _is_archive_or_pickle(path: Path) -> bool:

@@ -85,6 +85,14 @@ class ModelConfig(_Config):
     picture: PictureConfig
     text: TextConfig
 
+    @model_validator(mode="after")
+    def _special_tokens_are_tokens(self) -> Self:
+        text = self.text
+        for name in ("pad_id", "bos_id", "eos_id", "unk_id"):
+            if not 0 <= getattr(text, name) < self.vocab_size:
+                raise ValueError(f"{name} {getattr(text, name)} is not below vocab_size {self.vocab_size}")
+        return self
+
     @property
     def image_size(self) -> int:
         """Height and width of the picture in pixels."""

@@ -280,8 +280,12 @@ def _single_threaded_pool(threads: int) -> ThreadPoolExecutor:
         started.wait()
 
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode", initializer=start)
-    for _ in range(threads):
-        pool.submit(int)
+    try:
+        for _ in range(threads):
+            pool.submit(int)
+    except RuntimeError as error:
+        started.abort()
+        raise SetupError(f"{threads} threads cannot be started ({error}): lower SEEDMILL_CPU_THREADS") from error
     started.wait()
     torch.set_num_threads(before)
     return pool

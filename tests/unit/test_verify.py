@@ -1,0 +1,148 @@
+"""What verifying finds, for every way in which stored objects can be wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from producer.contract import image_key, metadata_key
+from tests.unit.fakes import FakeStore
+from worker.encode import encode_metadata, encode_png
+from worker.model.engine import Engine
+from worker.verify import Finding, Verified, published_seeds, verify
+
+SEEDS = (20, 21, 22)
+BAD = 21
+
+
+class Shelf(FakeStore):
+    """A store with the published objects of the seeds, some of which a test spoils."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__()
+        self.image, self.metadata = image_key(engine.info.id, BAD), metadata_key(engine.info.id, BAD)
+        for generated in engine.generate(SEEDS):
+            key = image_key(engine.info.id, generated.seed)
+            encoded = encode_png(generated, engine.info)
+            self.objects[key] = encoded.png
+            self.objects[metadata_key(engine.info.id, generated.seed)] = encode_metadata(
+                generated, engine.info, encoded, key
+            )
+
+    def keys(self, prefix: str) -> list[str]:
+        return sorted(key for key in self.objects if key.startswith(prefix))
+
+    def change(self, **facts: Any) -> None:
+        self.objects[self.metadata] = json.dumps({**json.loads(self.objects[self.metadata]), **facts}).encode()
+
+    def replace_picture(self, png: bytes, *, named: bool = True) -> None:
+        """Store another picture, with metadata that names it or not."""
+        self.objects[self.image] = png
+        if named:
+            image = json.loads(self.objects[self.metadata])["image"]
+            self.change(image={**image, "sha256": hashlib.sha256(png).hexdigest(), "bytes": len(png)})
+
+    def redraw(self, draw: Callable[[np.ndarray[Any, Any]], Any], **options: Any) -> None:
+        """Store the picture again after ``draw`` has changed its pixels."""
+        pixels = np.array(Image.open(io.BytesIO(self.objects[self.image])))
+        buffer = io.BytesIO()
+        Image.fromarray(draw(pixels)).save(buffer, "PNG", **options)
+        self.replace_picture(buffer.getvalue())
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_model: Path) -> Engine:
+    return Engine(tiny_model / "best.pt", tiny_model / "tokenizer.json", device="cpu")
+
+
+@pytest.fixture
+def shelf(engine: Engine) -> Shelf:
+    return Shelf(engine)
+
+
+def found(engine: Engine, shelf: Shelf) -> Verified:
+    """Return what is found for the spoiled seed; its neighbours must be found good."""
+    before, spoiled, after = verify(engine, shelf, SEEDS)  # type: ignore[arg-type]
+    assert (before.finding, after.finding) == (Finding.SAME, Finding.SAME)
+    return spoiled
+
+
+def invert_one(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    pixels[0, 0] = 255 - pixels[0, 0]
+    return pixels
+
+
+def test_untouched_objects_are_the_same(engine: Engine, shelf: Shelf) -> None:
+    assert found(engine, shelf).finding is Finding.SAME
+
+
+@pytest.mark.parametrize("which", ["image", "metadata"])
+def test_a_missing_object_is_not_published(engine: Engine, shelf: Shelf, which: str) -> None:
+    del shelf.objects[getattr(shelf, which)]
+    assert found(engine, shelf).finding is Finding.MISSING
+
+
+def test_one_other_pixel_is_found(engine: Engine, shelf: Shelf) -> None:
+    shelf.redraw(invert_one)
+    assert found(engine, shelf).finding is Finding.DIFFERENT
+
+
+def test_another_encoding_of_the_same_pixels_is_told_as_such(engine: Engine, shelf: Shelf) -> None:
+    shelf.redraw(lambda pixels: pixels, compress_level=9)
+    assert found(engine, shelf).finding is Finding.SAME_PIXELS
+
+
+def test_a_picture_of_another_size_is_found(engine: Engine, shelf: Shelf) -> None:
+    shelf.redraw(lambda pixels: pixels[:8])
+    assert "16x8" in found(engine, shelf).detail
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{"caption": "another"}, {"seed": 999}, {"latent_dim": 7}, {"model": {"id": "x"}}, {"device": "cuda"}],
+    ids=lambda facts: next(iter(facts)),
+)
+def test_another_fact_is_found_by_its_name(engine: Engine, shelf: Shelf, facts: dict[str, Any]) -> None:
+    shelf.change(**facts)
+    spoiled = found(engine, shelf)
+    assert spoiled.finding is Finding.DIFFERENT
+    assert next(iter(facts)) in spoiled.detail
+
+
+def test_a_picture_that_its_metadata_does_not_name_is_damaged(engine: Engine, shelf: Shelf) -> None:
+    shelf.replace_picture(shelf.objects[shelf.image][:-9], named=False)
+    assert found(engine, shelf).finding is Finding.DAMAGED
+
+
+@pytest.mark.parametrize("document", [b"", b"[]", b"null", b"{}", b'{"image": null}', b"\xff", b"{"])
+def test_unreadable_metadata_is_damaged(engine: Engine, shelf: Shelf, document: bytes) -> None:
+    shelf.objects[shelf.metadata] = document
+    assert found(engine, shelf).finding is Finding.DAMAGED
+
+
+@pytest.mark.parametrize("png", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n half"])
+def test_an_unreadable_picture_is_damaged_also_where_its_hash_is_right(
+    engine: Engine, shelf: Shelf, png: bytes
+) -> None:
+    shelf.replace_picture(png)
+    assert found(engine, shelf).finding is Finding.DAMAGED
+
+
+def test_a_truncated_picture_whose_hash_is_right_is_damaged(engine: Engine, shelf: Shelf) -> None:
+    shelf.replace_picture(shelf.objects[shelf.image][:-40])
+    assert found(engine, shelf).finding is Finding.DAMAGED
+
+
+def test_a_sample_is_taken_from_what_is_published(engine: Engine, shelf: Shelf) -> None:
+    assert published_seeds(shelf, engine.info.id, 10) == list(SEEDS)  # type: ignore[arg-type]
+    assert len(published_seeds(shelf, engine.info.id, 2)) == 2  # type: ignore[arg-type]
+    del shelf.objects[shelf.metadata]
+    assert BAD not in published_seeds(shelf, engine.info.id, 10)  # type: ignore[arg-type]
