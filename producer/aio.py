@@ -13,7 +13,7 @@ from producer.client import poll_delays
 from producer.connection import connect_async, translated
 from producer.contract import JobStatus, SeedResult, decode_chunk_results, job_key
 from producer.errors import JobConflict, JobFailed, JobNotFound, JobTimeout
-from producer.job import JobRecord, JobView, QueueStatus
+from producer.job import JobRecord, JobView, QueueStatus, check_timeout
 from producer.seeds import Seeds
 from producer.settings import ProducerSettings
 
@@ -32,6 +32,7 @@ class AsyncJob(JobView):
 
     async def watch(self, timeout: float | None = None) -> AsyncIterator[Self]:
         """Yield the job after each poll until it has ended; see :meth:`producer.client.Job.watch`."""
+        check_timeout(timeout)
         started = time.monotonic()
         for delay in poll_delays():
             yield await self.refresh()

@@ -15,7 +15,7 @@ from producer import records
 from producer.connection import connect, translated
 from producer.contract import JobStatus, SeedResult, decode_chunk_results, job_key
 from producer.errors import JobConflict, JobFailed, JobNotFound, JobTimeout
-from producer.job import JobRecord, JobView, QueueStatus
+from producer.job import JobRecord, JobView, QueueStatus, check_timeout
 from producer.seeds import Seeds
 from producer.settings import ProducerSettings
 
@@ -57,7 +57,9 @@ class Job(JobView):
 
         Raises:
             JobTimeout: when ``timeout`` seconds have passed; the job goes on.
+            SettingsError: ``timeout`` is no number of seconds.
         """
+        check_timeout(timeout)
         started = time.monotonic()
         for delay in poll_delays():
             yield self.refresh()

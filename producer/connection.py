@@ -6,10 +6,10 @@ Knows nothing of jobs. A URL comes in; a client, or an error that says in one li
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import redis
 import redis.asyncio
@@ -31,6 +31,11 @@ from producer.errors import QueueRefused, QueueUnreachable, SettingsError
 TIMEOUT_S = 5.0
 RETRIES = 3
 SCHEMES = {"valkey": "redis", "valkeys": "rediss"}
+URL_OPTIONS = {
+    *("db", "username", "password", "protocol"),
+    *("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"),
+}
+"""Options that a URL may carry after its ``?``."""
 
 
 def normalize_url(url: str) -> str:
@@ -42,31 +47,36 @@ def normalize_url(url: str) -> str:
     scheme, _, rest = url.partition("://")
     normal = f"{SCHEMES.get(scheme, scheme)}://{rest}"
     try:
-        options = redis.connection.parse_url(normal)  # type: ignore[no-untyped-call]
-        path = "" if scheme == "unix" else urlsplit(normal).path
+        redis.connection.parse_url(normal)  # type: ignore[no-untyped-call]
+        parts = urlsplit(normal)
+        (parts.hostname or "").encode("idna")
+        usable = scheme == "unix" or bool(re.fullmatch(r"(/\d*)?", parts.path))
     except ValueError:
-        options, path = None, ""
-    if options is None or not re.fullmatch(r"(/\d*)?", path):
+        usable = False
+    if not usable:
         hint = (
             "write redis://[user:password@]host:6379/0, or rediss:// for TLS; in a password write / ? # as %2F %3F %23"
         )
         raise SettingsError(f"SEEDMILL_REDIS_URL={redact(url)!r} is not the URL of a Redis database: {hint}")
+    if unknown := sorted(set(parse_qs(parts.query, keep_blank_values=True)) - URL_OPTIONS):
+        known = ", ".join(sorted(URL_OPTIONS))
+        raise SettingsError(f"SEEDMILL_REDIS_URL={redact(url)!r} has the unknown option {unknown[0]!r}: use {known}")
     return normal
 
 
 def redact(url: str) -> str:
     """Return ``url`` without its password and options, fit for messages and logs."""
-    scheme, _, rest = url.partition("://")
-    user, at, place = rest.rpartition("@")
+    head, at, place = url.rpartition("@")
     place = place.partition("?")[0]
     if not at:
-        return f"{scheme}://{place}"
-    return f"{scheme}://{user.partition(':')[0]}:***@{place}"
+        return place
+    scheme, separator, user = head.partition("://")
+    return f"{scheme}://{user.partition(':')[0]}:***@{place}" if separator else f"***@{place}"
 
 
 def hide_credentials(text: str) -> str:
-    """Return ``text`` without the passwords of the URLs in it."""
-    return re.sub(r"(\w+://[^\s/:@]*):[^\s@]*@", r"\1:***@", text)
+    """Return ``text`` without the passwords of the URLs in it, even of those that lack their scheme."""
+    return re.sub(r"((?:\w+://)?[^\s/:@]*):\S*@", r"\1:***@", text)
 
 
 def connection_options(url: str, retries: int = RETRIES) -> dict[str, Any]:
@@ -85,8 +95,9 @@ def connection_options(url: str, retries: int = RETRIES) -> dict[str, Any]:
 def connect(url: str, *, retries: int = RETRIES) -> redis.Redis:
     """Return a client that decodes replies to text; nothing is sent until it is used."""
     url = normalize_url(url)
-    client = redis.Redis.from_url(url, **connection_options(url, retries))
-    _check_options(url, client.connection_pool.make_connection)
+    with _checked_options(url):
+        client = redis.Redis.from_url(url, **connection_options(url, retries))
+        client.connection_pool.make_connection()
     return client
 
 
@@ -95,17 +106,21 @@ def connect_async(url: str) -> redis.asyncio.Redis:
     url = normalize_url(url)
     options = connection_options(url)
     options["retry"] = AsyncRetry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), RETRIES)
-    client = redis.asyncio.Redis.from_url(url, **options)
-    _check_options(url, client.connection_pool.make_connection)
+    with _checked_options(url):
+        client = redis.asyncio.Redis.from_url(url, **options)
+        client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
     return client
 
 
-def _check_options(url: str, make_connection: Callable[[], object]) -> None:
-    """Refuse options in a URL that no connection takes, by making one that is never opened."""
+@contextmanager
+def _checked_options(url: str) -> Iterator[None]:
+    """Refuse options in a URL that no connection takes; inside, a connection is made that is never opened."""
     try:
-        make_connection()
-    except TypeError as error:
-        raise SettingsError(f"SEEDMILL_REDIS_URL={redact(url)!r} has an option that is not known: {error}") from error
+        yield
+    except Exception as error:  # the client library has no error of its own for these
+        raise SettingsError(
+            f"SEEDMILL_REDIS_URL={redact(url)!r} has an option that cannot be used: {hide_credentials(str(error))}"
+        ) from error
 
 
 @contextmanager

@@ -142,6 +142,12 @@ def drop_chunk(message: ChunkMessage, celery_result: str, *, ttl_s: int) -> Call
     return Call(SCRIPTS["drop_chunk"], keys, [message.chunk, len(message.seeds), celery_result, ttl_s * 1000])
 
 
+def give_back(message: ChunkMessage) -> Call:
+    """Note that a chunk goes back to the queue unfinished; answers 1, or 0 if it was not running."""
+    keys = [job_key(message.job_id), facts_key(message.job_id)]
+    return Call(SCRIPTS["give_back"], keys, [message.chunk, len(message.seeds)])
+
+
 def heartbeat(description: str) -> Call:
     """Say that a worker lives."""
     return Call(SCRIPTS["heartbeat"], [WORKERS_KEY], [description, int(WORKER_TTL_S)])

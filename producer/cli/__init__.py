@@ -1,11 +1,12 @@
 """The ``seedmill`` command: enqueue seeds, follow jobs and look at the queue from a shell.
 
 Exit status: 0 success, 1 the job did not succeed, 2 wrong usage or unknown job, 3 Redis not reachable,
-4 waiting timed out, 130 interrupted.
+4 waiting timed out, 130 interrupted, 141 the reader of the output has gone.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Annotated
 
@@ -16,16 +17,17 @@ from producer.cli import render
 from producer.cli.runner import EXIT_FAILED, EXIT_INTERRUPTED, run
 from producer.client import Client, Job
 from producer.contract import JobStatus
+from producer.job import check_timeout
 from producer.seeds import parse_seeds
 
 app = typer.Typer(
     name="seedmill",
     help="Turn integer seeds into pictures with captions: enqueue seeds, follow jobs, look at the queue.",
-    epilog="Exit status: 0 success, 1 job failed, 2 usage, 3 not reachable, 4 timed out. --debug shows tracebacks.",
+    epilog="Exit status: 0 success, 1 job failed, 2 usage, 3 not reachable, 4 timed out, 130 interrupted. "
+    "--debug shows tracebacks.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 RedisUrl = Annotated[
@@ -60,8 +62,12 @@ def submit(
     as_json: AsJson = False,
     redis_url: RedisUrl = None,
 ) -> None:
-    """Enqueue seeds as one job and print its id."""
+    """Enqueue seeds as one job and print it; in a pipe, its id alone."""
+    for word in seeds:
+        if re.match("--?[A-Za-z]", word):
+            raise typer.BadParameter(f"no such option: {word}")
     checked = parse_seeds(seeds)
+    check_timeout(timeout)
     if timeout is not None and not wait:
         raise typer.BadParameter("it says how long to wait: add --wait", param_hint="--timeout")
     with Client(redis_url) as client:
@@ -70,6 +76,8 @@ def submit(
             _finish(job, timeout, as_json=as_json)
         elif as_json:
             render.print_json(job.to_dict())
+        elif not render.console().is_terminal:
+            print(job.id)
         else:
             render.print_job(job)
             if not job.status.is_terminal:
@@ -129,10 +137,11 @@ def _finish(job: Job, timeout: float | None, *, as_json: bool) -> None:
     if as_json:
         render.print_json({**job.to_dict(), "results": [result.to_dict() for result in job.results()]})
     else:
-        render.print_job(job)
+        on_terminal = render.console().is_terminal
+        render.print_job(job, stderr=not on_terminal)  # in a pipe the results alone
         render.print_results(job.results(), limit=render.SHOWN_ROWS)
-        if job.counts.total > render.SHOWN_ROWS:
-            render.console(stderr=True).print(f"[dim]all of them: seedmill results {job.id}[/]")
+        if on_terminal and job.counts.total > render.SHOWN_ROWS:
+            render.console(stderr=True).print(f"[dim]these are the first; all: seedmill results {job.id}[/]")
     if job.status is not JobStatus.SUCCEEDED:
         raise typer.Exit(EXIT_FAILED)
 

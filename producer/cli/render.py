@@ -40,10 +40,10 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2))
 
 
-def print_job(job: Job) -> None:
+def print_job(job: Job, *, stderr: bool = False) -> None:
     """Print a job in one line."""
     style = STYLES.get(job.status, "cyan")
-    console().print(f"job [bold]{job.id}[/] [{style}]{job.status}[/]: {describe(job.counts)}")
+    console(stderr=stderr).print(f"job [bold]{escape(job.id)}[/] [{style}]{job.status}[/]: {describe(job.counts)}")
 
 
 def describe(counts: Counts) -> str:

@@ -7,10 +7,13 @@ local stamp = string.format('%.0f', now)
 if redis.call('EXISTS', KEYS[1]) == 0 then
   if ARGV[3] == '0' then
     return 'expired'
+  elseif ARGV[1] ~= '0' then
+    return 'unknown'
   end
   redis.call('HSET', KEYS[1], 'status', 'queued', 'total', ARGV[2], 'chunks', 1, 'ttl_ms', ARGV[4],
     'running', 0, 'succeeded', 0, 'failed', 0,
     'created_ms', stamp, 'expires_ms', string.format('%.0f', now + ARGV[4]))
+  redis.call('PEXPIRE', KEYS[1], string.format('%.0f', ARGV[4] + ARGV[5]))
 end
 local status, expires, ttl, chunks = unpack(redis.call('HMGET', KEYS[1], 'status', 'expires_ms', 'ttl_ms', 'chunks'))
 local fact = redis.call('HGET', KEYS[2], ARGV[1])

@@ -196,6 +196,13 @@ def test_waiting_too_long_raises_and_the_job_goes_on(client: Any) -> None:
     assert job.refresh().status is JobStatus.QUEUED
 
 
+@pytest.mark.parametrize("timeout", [float("nan"), -1, "5"])
+def test_a_timeout_that_is_none_is_refused(client: Any, timeout: Any) -> None:
+    job = client.submit(1)
+    with pytest.raises(SettingsError, match=f"timeout={timeout!r}"):
+        job.wait(timeout)
+
+
 def test_a_failed_job_raises_with_its_results_at_hand(client: Any, hand: Hand) -> None:
     job = client.submit((1, 2, 3))
     hand.finish(job.id, (1, 2, 3), bad=(2,))

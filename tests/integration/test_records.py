@@ -11,7 +11,7 @@ import redis
 
 from producer import records
 from producer.connection import connect
-from producer.contract import QUEUE, ChunkMessage, JobStatus, facts_key, job_key, result_key
+from producer.contract import QUEUE, WORKER_TTL_S, WORKERS_KEY, ChunkMessage, JobStatus, facts_key, job_key, result_key
 from producer.job import JobRecord
 from producer.records import Call, Verdict
 from worker.local.stack import Endpoints
@@ -179,12 +179,59 @@ def test_every_step_puts_the_end_of_the_lifetime_off(bench: Bench) -> None:
     def expires_ms() -> int:
         return int(bench.redis.hget(job_key("j"), "expires_ms"))
 
-    (message,) = bench.create((7,))
+    message, _ = bench.create()
     for step in (bench.start, bench.finish):
         soon = int(time.time() * 1000) + 10_000
         bench.redis.hset(job_key("j"), "expires_ms", soon)
+        for key in (job_key("j"), facts_key("j")):
+            bench.redis.pexpire(key, 10_000)
         step(message)
         assert expires_ms() > soon
+        assert min(bench.redis.pttl(job_key("j")), bench.redis.pttl(facts_key("j"))) > 10_000
+
+
+def test_results_live_as_long_as_their_job_says_and_not_the_worker(bench: Bench) -> None:
+    bench.run(records.create_job("long", (1, 2), chunk_size=1, ttl_s=10 * TTL_S))
+    for message in records.messages_of("long", (1, 2), 1):
+        bench.finish(message)
+        for key in (job_key("long"), facts_key("long"), result_key(message.task_id)):
+            assert bench.redis.ttl(key) > TTL_S + records.TOMBSTONE_S
+
+
+def test_a_foreign_chunk_that_is_not_the_first_makes_no_record(bench: Bench) -> None:
+    assert bench.start(ChunkMessage("t", "t", 3, (1,)), adopt=True) is Verdict.UNKNOWN
+    assert not bench.redis.exists(job_key("t"))
+
+
+def test_an_adopted_record_ends_some_day_whatever_comes_next(bench: Bench) -> None:
+    bench.redis.hset(facts_key("t"), "0", "done")
+    assert bench.start(ChunkMessage("t", "t", 0, (1,)), adopt=True) is Verdict.DONE
+    assert bench.redis.ttl(job_key("t")) > 0
+
+
+def test_a_chunk_that_is_given_back_is_queued_again(bench: Bench) -> None:
+    first, _ = bench.create()
+    assert bench.run(records.give_back(first)) == 0
+    bench.start(first)
+    assert [bench.run(records.give_back(first)), bench.run(records.give_back(first))] == [1, 0]
+    assert (bench.record().counts.running, bench.record().counts.queued) == (0, 3)
+    assert bench.start(first) is Verdict.RUN
+    bench.finish(first)
+    assert bench.run(records.give_back(first)) == 0
+    assert (bench.record().counts.running, bench.record().counts.succeeded) == (0, 2)
+
+
+def test_workers_that_fell_silent_are_not_seen_and_soon_forgotten(bench: Bench) -> None:
+    def seen() -> list[Any]:
+        return [worker["pid"] for worker in records.parse_queue_status(bench.run(records.queue_status())).workers]
+
+    bench.run(records.heartbeat('{"pid": 1}'))
+    assert seen() == [1]
+    bench.redis.zadd(WORKERS_KEY, {'{"pid": 1}': time.time() - WORKER_TTL_S - 2})
+    assert seen() == []
+    bench.run(records.heartbeat('{"pid": 2}'))
+    assert seen() == [2]
+    assert bench.redis.zcard(WORKERS_KEY) == 1
 
 
 def drop(message: ChunkMessage) -> Call:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from producer.connection import connect, hide_credentials, normalize_url, redact
+from producer.connection import connect, connect_async, hide_credentials, normalize_url, redact
 from producer.errors import SettingsError
 from producer.settings import ProducerSettings
 from worker.settings import WorkerSettings
@@ -88,19 +88,42 @@ def test_valkey_urls_are_redis_urls(url: str, normal: str) -> None:
         "redis://h/abc",
         "redis://h/0?colour=1",
         "redis://:a/b@h",
+        "redis://h/0?max_connections=-1",
+        "redis://h/0?retry=3",
+        "redis://h/0?protocol=9",
+        "rediss://h/0?ssl_cert_reqs=bogus",
+        "redis://b\u00fccher..x/0",
     ],
 )
 def test_a_url_of_something_else_is_refused(url: str) -> None:
-    with pytest.raises(SettingsError, match="SEEDMILL_REDIS_URL"):
-        connect(url)
+    for function in (connect, connect_async):
+        with pytest.raises(SettingsError, match="SEEDMILL_REDIS_URL"):
+            function(url)
 
 
 def test_a_socket_is_a_place_too() -> None:
     connect("unix:///run/valkey.sock?db=3").close()
 
 
-def test_a_password_in_an_endpoint_is_not_shown() -> None:
-    assert hide_credentials("at http://u:hush@h:1/x, again http://h") == "at http://u:***@h:1/x, again http://h"
+@pytest.mark.parametrize(
+    "url", ["rediss://h/0?ssl_cert_reqs=none&ssl_check_hostname=false", "redis://h?db=3&protocol=2"]
+)
+def test_the_options_that_there_are_can_be_used(url: str) -> None:
+    connect(url)
+    connect_async(url)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("at http://u:hush@h:1/x, again http://h", "at http://u:***@h:1/x, again http://h"),
+        ("at http://u:hu@sh@h:1", "at http://u:***@h:1"),
+        ("at u:hush@h:1", "at u:***@h:1"),
+        ("http://h:1/x is away since 10:30", "http://h:1/x is away since 10:30"),
+    ],
+)
+def test_a_password_in_an_endpoint_is_not_shown(text: str, shown: str) -> None:
+    assert hide_credentials(text) == shown
 
 
 @pytest.mark.parametrize(
@@ -111,6 +134,10 @@ def test_a_password_in_an_endpoint_is_not_shown() -> None:
         ("redis://me:hu@sh@h:1/0", "redis://me:***@h:1/0"),
         ("redis://:hu/sh@h:1/0", "redis://:***@h:1/0"),
         ("redis://h:1/0?password=hush", "redis://h:1/0"),
+        ("me:hush@h:1", "***@h:1"),
+        ("redis:/me:hush@h", "***@h"),
+        ("redis:me:hush@h", "***@h"),
+        ("h:1", "h:1"),
     ],
 )
 def test_passwords_are_never_shown(url: str, shown: str) -> None:
