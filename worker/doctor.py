@@ -19,6 +19,7 @@ import torch
 from producer.client import Client
 from producer.connection import connect, hide_credentials, redact, translated
 from producer.errors import SeedmillError
+from worker.errors import BucketMissing
 from worker.loading import load_engine
 from worker.model.engine import Engine, resolve_device
 from worker.settings import WorkerSettings
@@ -72,7 +73,8 @@ def _attempt(name: str, trial: Callable[[], Check]) -> Check:
 
 def _where_configured(variables: str, name: str, otherwise: str, trial: Callable[[], Check]) -> Check:
     if not any(os.environ.get(variable) for variable in variables.split(" or ")):
-        return Check(name, Outcome.SKIP, f"{variables} is not set; {otherwise}")
+        advice = "load the stack's variables, with make up: . .seedmill/up/env" if name != "workers" else ""
+        return Check(name, Outcome.SKIP, f"not configured ({variables}); {otherwise}", advice)
     return _attempt(name, trial)
 
 
@@ -165,7 +167,13 @@ def _workers(settings: WorkerSettings) -> Check:
 
 def _storage(settings: WorkerSettings) -> Check:
     store = ObjectStore(settings)
-    store.ensure_bucket()
+    try:
+        store.check_bucket()
+    except BucketMissing:
+        if not settings.s3_create_bucket:
+            raise
+        advice = "the worker makes it at its start; if another was meant, correct SEEDMILL_S3_BUCKET"
+        return Check("storage", Outcome.WARN, f"{store.where} does not exist yet", advice)
     key, data = f"doctor/{secrets.token_hex(8)}.json", b"{}"
     started = time.perf_counter()
     store.put(key, data, "application/json")

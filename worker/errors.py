@@ -10,6 +10,7 @@ SeedmillError
     |-- EncodeError             the picture could not be made a file
     |-- StorageError            the object store refused or does not answer
     |   |-- StorageUnreachable  it does not answer, or asks to try again
+    |   |-- BucketMissing
     |   `-- ObjectMissing
     |-- GivenBack               the work stops here unfinished and goes back to the queue
     `-- InvalidMessage          a Celery message that is not a chunk of seeds
@@ -58,6 +59,10 @@ class StorageUnreachable(StorageError):
 
 class GivenBack(WorkerError):
     """The worker is stopping; the work goes back to the queue unfinished."""
+
+
+class BucketMissing(StorageError):
+    """The bucket is not there."""
 
 
 class ObjectMissing(StorageError):

@@ -11,7 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -29,6 +29,7 @@ from worker.batcher import Batcher
 from worker.encode import encode_metadata, encode_png
 from worker.errors import GivenBack, StorageUnreachable
 from worker.model.engine import Generated, ModelInfo
+from worker.threads import started_pool
 
 log = structlog.get_logger(__name__)
 
@@ -110,7 +111,7 @@ class Pipeline:
         self._patience_s = patience_s
         self._stopping = threading.Event()
         self._batcher: Batcher[Work] = Batcher(self._run_batch, max_batch=max_batch)
-        self._finishers = ThreadPoolExecutor(upload_threads, thread_name_prefix="upload")
+        self._finishers = started_pool(upload_threads, "upload", setting="SEEDMILL_UPLOAD_THREADS")
         self._handover = threading.BoundedSemaphore(HANDOVER_BATCHES * max_batch)
 
     def start(self) -> None:
@@ -166,11 +167,7 @@ class Pipeline:
     def _hand_over(self, item: Work, generated: Generated) -> None:
         """Give a picture to the uploading threads; waits while too many are there already."""
         self._handover.acquire()
-        try:
-            self._finishers.submit(self._finish, item, generated)
-        except RuntimeError as error:  # no thread can be started; the device thread must live on
-            self._handover.release()
-            item.fail(error)
+        self._finishers.submit(self._finish, item, generated)
 
     def _finish(self, item: Work, generated: Generated) -> None:
         try:

@@ -53,6 +53,10 @@ class Recorder:
         text = revoked_result(message.task_id, REASONS[verdict])
         self._run(records.drop_chunk(message, text, ttl_s=self._ttl_s))
 
+    def give_back(self, message: ChunkMessage) -> None:
+        """Note that a chunk goes back to the queue unfinished."""
+        self._run(records.give_back(message))
+
     def close(self) -> None:
         """Close the connection."""
         self._redis.close()

@@ -27,6 +27,12 @@ def _device(value: str) -> str:
     return value
 
 
+def _endpoint(value: str | None) -> str | None:
+    if value and not re.match(r"https?://[^/]", value):
+        raise ValueError("begin it with http:// or https://")
+    return value
+
+
 class StorageSettings(Settings):
     """The object store."""
 
@@ -39,7 +45,7 @@ class StorageSettings(Settings):
     s3_create_bucket: bool = False
     """Make the bucket at start if it is missing."""
 
-    s3_endpoint_url: str | None = Field(
+    s3_endpoint_url: Annotated[str | None, AfterValidator(_endpoint)] = Field(
         default=None, validation_alias=AliasChoices("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
     )
     """The S3-compatible server; without it, AWS."""

@@ -15,17 +15,29 @@ from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConnectionError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    IncompleteReadError,
+    MetadataRetrievalError,
     NoCredentialsError,
-    ParamValidationError,
     PartialCredentialsError,
 )
 from pydantic import SecretStr
 
 from producer.connection import hide_credentials
-from worker.errors import ObjectMissing, StorageError, StorageUnreachable
+from worker.errors import BucketMissing, ObjectMissing, StorageError, StorageUnreachable
 from worker.settings import StorageSettings
 
+NO_BUCKET = (
+    "does not exist: create it, correct SEEDMILL_S3_BUCKET, or set SEEDMILL_S3_CREATE_BUCKET=true for the worker"
+)
 SERVER_ERROR = 500
+UNREACHABLE = (
+    *(ConnectionError, HTTPClientError, IncompleteReadError),
+    *(CredentialRetrievalError, MetadataRetrievalError),
+)
+"""What may pass if it is tried again; every other error of boto3 is one of the settings."""
 MISSING_KEY = {"NoSuchKey", "404", "NotFound"}
 ALREADY_THERE = {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}
 WRONG_KEYS = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
@@ -57,23 +69,28 @@ class ObjectStore:
         """The bucket and its server, for messages."""
         return f"bucket {self.settings.s3_bucket!r} at {hide_credentials(self.settings.s3_endpoint_url or 'AWS S3')}"
 
-    def ensure_bucket(self) -> None:
-        """Check that the bucket can be used, making it if the settings allow.
+    def check_bucket(self) -> None:
+        """Check that the bucket can be used.
 
         Raises:
-            StorageError: if the server does not answer, the keys are refused, or the bucket is missing.
+            BucketMissing: there is no such bucket.
+            StorageError: the server does not answer, or refuses the keys.
         """
-        bucket = self.settings.s3_bucket
         try:
             with self._translated():
-                self._s3.head_bucket(Bucket=bucket)
+                self._s3.head_bucket(Bucket=self.settings.s3_bucket)
         except ObjectMissing:
+            raise BucketMissing(f"{self.where} {NO_BUCKET}") from None
+
+    def ensure_bucket(self) -> None:
+        """Check that the bucket can be used, making it if it is missing and the settings allow; raises as that does."""
+        try:
+            self.check_bucket()
+        except BucketMissing:
             if not self.settings.s3_create_bucket:
-                raise StorageError(
-                    f"{self.where} does not exist: create it, or set SEEDMILL_S3_CREATE_BUCKET=true"
-                ) from None
+                raise
             with self._translated(accept=ALREADY_THERE):
-                self._s3.create_bucket(Bucket=bucket)
+                self._s3.create_bucket(Bucket=self.settings.s3_bucket)
 
     def put(self, key: str, data: bytes, content_type: str) -> None:
         """Write ``data`` under ``key``; the store makes it visible at once or not at all."""
@@ -129,13 +146,13 @@ class ObjectStore:
             raise self._refusal(code, error, key) from error
         except (NoCredentialsError, PartialCredentialsError) as error:
             raise StorageError(f"no keys for {self.where}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from error
-        except (ParamValidationError, ValueError) as error:
-            raise StorageError(f"{self.where} cannot be used: {_one_line(error)}") from error
-        except BotoCoreError as error:
+        except UNREACHABLE as error:
             raise StorageUnreachable(
                 f"{self.where} cannot be reached ({_one_line(error)}): is it running there? "
                 "If it is elsewhere, correct AWS_ENDPOINT_URL_S3"
             ) from error
+        except (BotoCoreError, ValueError) as error:
+            raise StorageError(f"{self.where} cannot be used: {_one_line(error)}") from error
 
     def _refusal(self, code: str, error: ClientError, key: str) -> StorageError:
         if code in WRONG_KEYS:
@@ -146,7 +163,7 @@ class ObjectStore:
         if code in MISSING_KEY:
             return ObjectMissing(f"{key or 'it'} is not in {self.where}")
         if code == "NoSuchBucket":
-            return StorageError(f"{self.where} does not exist: create it, or set SEEDMILL_S3_CREATE_BUCKET=true")
+            return BucketMissing(f"{self.where} {NO_BUCKET}")
         if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= SERVER_ERROR:
             return StorageUnreachable(f"{self.where} is in trouble: {_one_line(error)}")
         return StorageError(f"{self.where} refused: {_one_line(error)}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -54,8 +55,7 @@ def register(app: Celery, process: Process, recorder: Recorder) -> None:
             try:
                 return run_chunk(message, process, recorder, adopt=job_id is None)
             except (QueueError, GivenBack) as error:
-                log.warning("chunk given back", action="chunk_given_back", error=str(error))
-                time.sleep(GIVE_BACK_PAUSE_S)
+                give_back(message, recorder, error)
                 raise Reject(error, requeue=True) from error
 
 
@@ -70,7 +70,8 @@ def read_message(task_id: str, seeds: Any, job_id: Any, chunk: Any) -> ChunkMess
         raise InvalidMessage(f"{len(checked)} seeds in one message, at most {MAX_CHUNK_SIZE}: send several")
     if len(task_id) > MAX_ID_CHARACTERS or (job_id is not None and not _is_id(job_id)):
         raise InvalidMessage(f"task id {shorten(task_id)}, job_id={shorten(job_id)}: an id is a short text")
-    if isinstance(chunk, bool) or not isinstance(chunk, int) or not 0 <= chunk < MAX_JOB_CHUNKS:
+    limit = 1 if job_id is None else MAX_JOB_CHUNKS
+    if isinstance(chunk, bool) or not isinstance(chunk, int) or not 0 <= chunk < limit:
         raise InvalidMessage(f"chunk={shorten(chunk)}: leave it out, or use the seedmill client")
     return ChunkMessage(task_id, task_id if job_id is None else job_id, chunk, tuple(checked))
 
@@ -89,6 +90,15 @@ def run_chunk(message: ChunkMessage, process: Process, recorder: Recorder, *, ad
     value = recorder.finish(message, _outcomes(message, process))
     log.info("chunk finished", action="chunk_finished", succeeded=value["succeeded"], failed=value["failed"])
     return value
+
+
+def give_back(message: ChunkMessage, recorder: Recorder, error: QueueError | GivenBack) -> None:
+    """Note that a chunk goes back unfinished. Where Redis is away the note waits for whoever takes the chunk next."""
+    log.warning("chunk given back", action="chunk_given_back", error=str(error))
+    time.sleep(GIVE_BACK_PAUSE_S)
+    if isinstance(error, GivenBack):
+        with suppress(QueueError):
+            recorder.give_back(message)
 
 
 def _is_id(value: object) -> bool:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 from PIL import Image
 
-from producer import Client
-from producer.contract import image_key
-from tests.support import clean_environment, one_line, run_python, run_seedmill, run_worker_command
+from producer import Client, records
+from producer.contract import ChunkMessage, image_key
+from tests.support import ROOT, clean_environment, one_line, run_python, run_seedmill, run_worker_command
+from worker.errors import BucketMissing
 from worker.local.process import Process, free_port
 from worker.local.stack import Endpoints
 from worker.storage import ObjectStore
@@ -48,12 +51,46 @@ def test_submit_prints_the_id_that_status_and_results_take(environment: dict[str
 def test_submit_and_wait_shows_pictures_for_people(environment: dict[str, str]) -> None:
     done = run_seedmill("submit", "0..3", "--wait", environment=environment)
     assert done.returncode == 0, done.stderr
-    summary, *rows = done.stdout.splitlines()
-    assert "4 succeeded of 4 seeds" in summary
-    fields = [row.split("\t") for row in rows]
+    assert "4 succeeded of 4 seeds" in done.stderr
+    fields = [row.split("\t") for row in done.stdout.splitlines()]
     assert [(seed, status) for seed, status, _, _ in fields] == [(str(n), "succeeded") for n in range(4)]
     assert all(5 <= len(caption.split()) <= 20 and uri.startswith("s3://") for _, _, caption, uri in fields)
     assert "4/4" in done.stderr
+
+
+def test_in_a_pipe_submit_prints_the_id_alone(quiet: Endpoints) -> None:
+    done = run_seedmill("submit", "0..3", environment=quiet.environment())
+    with Client(quiet.redis_url) as client:
+        assert client.get(done.stdout.removesuffix("\n")).counts.total == 4
+
+
+def run_seedmill_into(
+    output: IO[str], *arguments: str, environment: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from producer.cli import main; main()", *arguments]
+    cleaned = clean_environment(environment)
+    return subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, env=cleaned, cwd=ROOT, check=False)
+
+
+def test_a_reader_that_goes_is_no_failure_of_the_job(environment: dict[str, str]) -> None:
+    with Client(environment["SEEDMILL_REDIS_URL"]) as client:
+        job = client.submit(range(3)).wait(60)
+    reading, writing = os.pipe()
+    os.close(reading)
+    for options in ([], ["--json"]):
+        with os.fdopen(os.dup(writing), "w") as gone:
+            done = run_seedmill_into(gone, "results", job.id, *options, environment=environment)
+        assert (done.returncode, done.stderr) == (141, "")
+    os.close(writing)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+def test_output_that_cannot_be_written_is_one_line(quiet: Endpoints) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = run_seedmill_into(full, "submit", "1", environment=quiet.environment())
+    assert done.returncode == 1
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_submit_names_its_job_and_a_repeat_is_the_same_job(environment: dict[str, str]) -> None:
@@ -76,7 +113,7 @@ def test_cancel_and_queue_tell_the_truth(quiet: Endpoints) -> None:
     assert (again.returncode, "had ended already" in again.stderr) == (0, True)
     waited = run_seedmill("wait", job["id"], environment=environment)
     assert waited.returncode == 1
-    assert "100 canceled" in waited.stdout
+    assert "100 canceled" in waited.stderr
 
 
 def test_the_url_can_be_given_as_an_option(quiet: Endpoints) -> None:
@@ -98,6 +135,7 @@ def test_the_url_can_be_given_as_an_option(quiet: Endpoints) -> None:
         (["results", "nobody"], "not found"),
         (["wait", "nobody"], "not found"),
         (["cancel", "nobody"], "not found"),
+        (["queue", "--redis-url", "me:hush@h"], "'***@h'"),
         (["queue", "--redis-url", "http://h"], "SEEDMILL_REDIS_URL"),
     ],
 )
@@ -109,9 +147,30 @@ def test_wrong_usage_is_one_line_and_status_2(quiet: Endpoints, arguments: list[
         assert client.queue().waiting == 0
 
 
-@pytest.mark.parametrize("arguments", [["submit"], ["status"], ["nonsense"], ["submit", "1", "--timeout", "soon"]])
-def test_incomplete_commands_have_status_2(arguments: list[str]) -> None:
-    assert run_seedmill(*arguments).returncode == 2
+def test_an_id_of_brackets_is_shown_as_it_is(quiet: Endpoints) -> None:
+    with Client(quiet.redis_url) as client:
+        client._run(records.start_chunk(ChunkMessage("[/x]", "[/x]", 0, (1,)), adopt=True, ttl_s=3600))
+    done = run_seedmill("status", "[/x]", environment=quiet.environment())
+    assert done.returncode == 0, done.stderr
+    assert "job [/x] running" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["submit"], "SEED"),
+        (["status"], "ID"),
+        (["nonsense"], "nonsense"),
+        (["submit", "1", "--wait", "--timeout", "soon"], "--timeout"),
+        (["submit", "1", "--wait", "--timeout", "nan"], "--timeout"),
+        (["submit", "1", "--timeout", "1"], "add --wait"),
+        (["submit", "1", "--wiat"], "no such option: --wiat"),
+    ],
+)
+def test_commands_typed_wrongly_have_status_2(arguments: list[str], words: str) -> None:
+    done = run_seedmill(*arguments)
+    assert done.returncode == 2
+    assert words in done.stderr
 
 
 def test_a_server_that_is_not_there_is_status_3() -> None:
@@ -145,8 +204,10 @@ def test_ctrl_c_while_waiting_leaves_the_job_and_says_how_to_go_on(quiet: Endpoi
         assert client.queue().waiting == 1
 
 
-def test_debug_shows_the_traceback() -> None:
-    assert "Traceback" in run_seedmill("submit", "x", "--debug").stderr
+def test_debug_shows_the_traceback_and_changes_no_status() -> None:
+    done = run_seedmill("submit", "x", "--debug")
+    assert "Traceback" in done.stderr
+    assert done.returncode == 2
 
 
 # python -m worker
@@ -281,6 +342,19 @@ def test_doctor_fails_with_what_to_do(environment: dict[str, str]) -> None:
     assert set(failed) == {"model", "queue", "workers", "storage"}
     assert "checkpoint init" in failed["model"]
     assert "hush" not in done.stdout
+
+
+def test_commands_that_only_look_make_no_bucket(environment: dict[str, str], endpoints: Endpoints) -> None:
+    elsewhere = {**environment, "SEEDMILL_S3_BUCKET": "nobodys-bucket"}
+    done = run_worker_command("doctor", "--json", environment=elsewhere)
+    assert done.returncode == 0
+    (storage,) = [check for check in json.loads(done.stdout)["checks"] if check["name"] == "storage"]
+    assert storage["outcome"] == "warn"
+    done = run_worker_command("verify", "1", environment=elsewhere)
+    assert done.returncode == 1
+    assert "'nobodys-bucket'" in one_line(done.stderr)
+    with pytest.raises(BucketMissing):
+        ObjectStore(endpoints.storage().model_copy(update={"s3_bucket": "nobodys-bucket"})).check_bucket()
 
 
 def test_verify_proves_what_is_published(environment: dict[str, str], endpoints: Endpoints) -> None:

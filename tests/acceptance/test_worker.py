@@ -252,7 +252,7 @@ def test_sigterm_while_the_object_store_is_away_gives_the_work_back(
             time.sleep(0.05)
         time.sleep(1)
         assert worker.stop(grace_s=60) == 0
-        assert job.refresh().counts.failed == 0
+        assert (job.refresh().counts.queued, job.counts.running, job.counts.failed) == (40, 0, 0)
         assert (client.queue().waiting, client.queue().held) == (5, 0)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from worker.errors import ObjectMissing, StorageError
+from worker.errors import ObjectMissing, StorageError, StorageUnreachable
 from worker.local.process import free_port
 from worker.local.stack import Endpoints
 from worker.settings import StorageSettings
@@ -74,7 +74,14 @@ def test_no_keys_at_all_are_told_as_such(endpoints: Endpoints, monkeypatch: pyte
         open_store(endpoints, s3_access_key_id="", s3_secret_access_key="").ensure_bucket()
 
 
+def test_a_profile_that_is_not_there_is_no_outage(endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with pytest.raises(StorageError, match="nobody") as caught:
+        open_store(endpoints)
+    assert not isinstance(caught.value, StorageUnreachable)
+
+
 def test_a_server_that_is_not_there_is_named(endpoints: Endpoints) -> None:
     away = replace(endpoints, s3_url=f"http://127.0.0.1:{free_port()}")
-    with pytest.raises(StorageError, match=r"cannot be reached.*AWS_ENDPOINT_URL_S3"):
+    with pytest.raises(StorageUnreachable, match=r"cannot be reached.*AWS_ENDPOINT_URL_S3"):
         open_store(away).ensure_bucket()

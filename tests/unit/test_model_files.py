@@ -114,6 +114,10 @@ def test_another_architecture_is_refused_by_both_names(checkpoint: Path) -> None
         ("text", {**TINY.text.model_dump(), "heads": 3}, "heads"),
         ("text", {**TINY.text.model_dump(), "eos_id": 1266}, "eos_id"),
         ("latent_dim", -1, "latent_dim"),
+        ("latent_dim", 10**30, "latent_dim"),
+        ("picture", {**TINY.picture.model_dump(), "start": 10**9}, "start"),
+        ("picture", {**TINY.picture.model_dump(), "start": 1024, "shuffle": 16}, "too large"),
+        ("picture", {**TINY.picture.model_dump(), "blocks": [10**9, 1]}, "blocks"),
         ("invented", 1, "invented"),
     ],
 )
@@ -164,7 +168,7 @@ def test_a_flipped_bit_in_the_weights_is_noticed(checkpoint: Path) -> None:
 
 
 def test_a_config_of_absurd_size_is_refused_before_memory_is_taken(checkpoint: Path) -> None:
-    picture = {**TINY.picture.model_dump(), "channels": [10**6, 10**6]}
+    picture = {**TINY.picture.model_dump(), "channels": [65_536, 65_536]}
     rewrite(checkpoint, config={**TINY.model_dump(mode="json"), "picture": picture})
     with pytest.raises(CheckpointError, match="another architecture than its config"):
         load_checkpoint(checkpoint).build()

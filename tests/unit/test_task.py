@@ -14,7 +14,7 @@ from producer.errors import InvalidSeed, QueueUnreachable
 from producer.records import Verdict
 from worker.errors import GivenBack, InvalidMessage
 from worker.results import Recorder
-from worker.task import read_message, register, run_chunk
+from worker.task import give_back, read_message, register, run_chunk
 
 MESSAGE = ChunkMessage("t", "j", 2, (7, 8))
 
@@ -36,6 +36,9 @@ class FakeRecorder(Recorder):
 
     def drop(self, message: ChunkMessage, verdict: Verdict) -> None:
         self.said.append(("drop", verdict))
+
+    def give_back(self, message: ChunkMessage) -> None:
+        self.said.append(("give back", message.task_id))
 
 
 def succeed(seeds: Sequence[int]) -> list[SeedResult]:
@@ -61,7 +64,9 @@ def test_seeds_that_are_none_are_refused(seeds: Any) -> None:
         read_message("t", seeds, None, 0)
 
 
-@pytest.mark.parametrize(("job_id", "chunk"), [(5, 0), (["j"], 0), ("j", -1), ("j", "0"), ("j", True), ("j", None)])
+@pytest.mark.parametrize(
+    ("job_id", "chunk"), [(5, 0), (["j"], 0), ("j", -1), ("j", "0"), ("j", True), ("j", None), (None, 1)]
+)
 def test_other_arguments_of_the_wrong_kind_are_refused(job_id: Any, chunk: Any) -> None:
     with pytest.raises(InvalidMessage):
         read_message("t", [1], job_id, chunk)
@@ -108,7 +113,7 @@ def test_a_chunk_goes_back_to_the_queue_when_redis_stays_away() -> None:
     assert caught.value.requeue
 
 
-def test_unfinished_work_goes_back_to_the_queue_unrecorded() -> None:
+def test_unfinished_work_goes_back_to_the_queue_and_is_noted() -> None:
     def process(seeds: Sequence[int]) -> list[SeedResult]:
         raise GivenBack("stopping")
 
@@ -120,7 +125,15 @@ def test_unfinished_work_goes_back_to_the_queue_unrecorded() -> None:
     with pytest.raises(Reject) as caught:
         task.run([1])
     assert caught.value.requeue
-    assert recorder.said == [("start", True)]
+    assert recorder.said == [("start", True), ("give back", "t")]
+
+
+def test_work_goes_back_even_if_that_cannot_be_noted() -> None:
+    class Away(FakeRecorder):
+        def give_back(self, message: ChunkMessage) -> None:
+            raise QueueUnreachable("away")
+
+    give_back(MESSAGE, Away(), GivenBack("stopping"))
 
 
 def test_an_error_outside_the_seeds_fails_every_seed_with_the_reason() -> None:

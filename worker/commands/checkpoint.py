@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from producer.cli.render import print_json
+from producer.contract import MAX_SEED
 from worker.errors import CheckpointError
 from worker.files import write_atomically
 from worker.model.checkpoint import load_checkpoint, save_checkpoint
@@ -26,7 +27,7 @@ Folder = Annotated[Path, typer.Option("--out", help="Folder of best.pt and token
 def init(
     preset: Annotated[str, typer.Option(help=f"Size: {' or '.join(PRESETS)}.")] = "demo",
     out: Folder = DEFAULT_FOLDER,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the random weights.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the random weights.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
 ) -> None:
     """Write best.pt with random weights, and its tokenizer.json: the right shapes, but it has learned nothing."""

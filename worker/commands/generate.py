@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.prompt import Prompt
 
 from producer.cli.render import SHOWN_ROWS, count, progress_bar
+from producer.cli.runner import EXIT_INTERRUPTED
 from producer.errors import InvalidSeed
 from producer.seeds import parse_seeds
 from worker.encode import encode_metadata, encode_png
@@ -41,7 +42,8 @@ def generate(
     wanted = parse_seeds([seed or seeds or ""]) if not interactive else ()
     if seed is not None and len(wanted) != 1:
         raise typer.BadParameter(f"{seed!r} is more than one seed: use --seeds", param_hint="--seed")
-    engine = load_engine(WorkerSettings.load(device=device))
+    with Console(stderr=True).status("loading the model"):
+        engine = load_engine(WorkerSettings.load(device=device))
     prepare_folder(out)
     console = Console(highlight=False, soft_wrap=True)
     if not engine.info.trained:
@@ -52,6 +54,8 @@ def generate(
     entries = save_all(engine, wanted, out)
     for entry in entries[:SHOWN_ROWS]:
         show(entry, out, console)
+    if len(entries) > SHOWN_ROWS:
+        console.print(f"and {len(entries) - SHOWN_ROWS} more")
     console.print(f"{count(len(entries), 'picture')} and metadata.json in {escape(str(out))}/")
 
 
@@ -65,11 +69,16 @@ def save_all(engine: Engine, seeds: Sequence[int], out: Path) -> list[dict[str, 
     """Generate the seeds in batches, save each picture, and return and save the metadata of all of them."""
     entries: list[dict[str, Any]] = []
     bar, task = progress_bar("generating", len(seeds))
-    with bar:
-        for generated in in_batches(engine, seeds):
-            entries.append(save(engine, generated, out))
-            bar.update(task, advance=1)
-    save_metadata(entries, out)
+    try:
+        with bar:
+            for generated in in_batches(engine, seeds):
+                entries.append(save(engine, generated, out))
+                bar.update(task, advance=1)
+    except KeyboardInterrupt:
+        Console(stderr=True).print(f"interrupted; {count(len(entries), 'picture')} and metadata.json were saved")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    finally:
+        save_metadata(entries, out)
     return entries
 
 

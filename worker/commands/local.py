@@ -7,16 +7,18 @@ import sysconfig
 import time
 from pathlib import Path
 from typing import Annotated, NoReturn
+from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
+from producer.client import Client
 from worker.commands.demo import ensure_checkpoint
 from worker.errors import SetupError
 from worker.files import write_atomically
 from worker.local.process import Process
-from worker.local.stack import Stack, ending_on_signals, running_stack
+from worker.local.stack import Endpoints, Stack, ending_on_signals, running_stack
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -43,6 +45,7 @@ def up(
                 stack.start_servers(redis_port=redis_port, s3_port=s3_port)
                 worker = stack.start_worker()
             announce(stack, worker, console)
+            remark(stack.endpoints, redis_port, s3_port, console)
             watch(stack, worker)
     except KeyboardInterrupt:
         console.print("stopped")
@@ -70,6 +73,16 @@ def announce(stack: Stack, worker: Process, console: Console) -> None:
         "Ctrl-C stops it; the data stays.",
         soft_wrap=True,
     )
+
+
+def remark(endpoints: Endpoints, redis_port: int, s3_port: int, console: Console) -> None:
+    """Say what is otherwise than one would expect."""
+    for name, port, url in (("Valkey", redis_port, endpoints.redis_url), ("S3", s3_port, endpoints.s3_url)):
+        if urlsplit(url).port != port:
+            console.print(f"[yellow]port {port} is taken, so {name} is at {url}[/]")
+    with Client(endpoints.redis_url) as client:
+        if not any(worker["trained"] for worker in client.queue().workers):
+            console.print("[yellow]the model is untrained: pictures and captions mean nothing[/]")
 
 
 def watch(stack: Stack, worker: Process) -> NoReturn:

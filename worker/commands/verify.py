@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from producer.cli.render import print_json
 from producer.cli.runner import EXIT_FAILED
@@ -43,7 +43,7 @@ def compare(
     if job:
         wanted, others = seeds_of_job(job, settings, engine.info.id)
     store = ObjectStore(settings)
-    store.ensure_bucket()
+    store.check_bucket()
     if sample:
         wanted = published_seeds(store, engine.info.id, sample)
     found = [*others, *verify(engine, store, wanted)]
@@ -73,10 +73,11 @@ def report(found: Sequence[Verified], model_id: str, *, as_json: bool) -> None:
         print_json({"model_id": model_id, "same": same, "compared": len(found), "seeds": rows})
         return
     console = Console(highlight=False)
-    table = Table("seed", "finding", "detail", box=None, header_style="bold", pad_edge=False)
+    table = Table("seed", "finding", Column("detail", overflow="fold"), box=None, header_style="bold", pad_edge=False)
     worth_showing = found if len(found) <= SHOWN_ROWS else [item for item in found if item.finding not in GOOD]
     for item in worth_showing:
         colour = "green" if item.finding in GOOD else "red"
         table.add_row(str(item.seed), f"[{colour}]{item.finding}[/]", escape(item.detail))
-    console.print(table)
+    if table.row_count:
+        console.print(table)
     console.print(f"{same} of {len(found)} the same, model {model_id}")

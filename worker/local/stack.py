@@ -180,7 +180,11 @@ def _clear_environment() -> None:
 
 @contextmanager
 def _locked(data: Path) -> Iterator[None]:
-    with (data / "lock").open("a+") as lock:
+    try:
+        file = (data / "lock").open("a+")
+    except OSError as error:
+        raise SetupError(f"{data / 'lock'} cannot be written ({error.strerror}): choose another --data") from error
+    with file as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -6,14 +6,22 @@ Values come in from a checkpoint or a preset and are checked; nothing here impor
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from worker.errors import CheckpointError
 
 ARCHITECTURE = "seedmill.decoder/1"
 """Name and version of the network in worker/model/network.py; part of the checkpoint and of the model id."""
+
+
+Width = Annotated[int, Field(ge=1, le=65_536)]
+Side = Annotated[int, Field(ge=1, le=1024)]
+Depth = Annotated[int, Field(ge=1, le=256)]
+
+MAX_IMAGE_SIZE = 8192
+"""Largest height and width of a picture in pixels; like the limits above far beyond sense, and within memory."""
 
 
 class _Config(BaseModel):
@@ -23,19 +31,19 @@ class _Config(BaseModel):
 class PictureConfig(_Config):
     """The picture decoder: a small grid, doubled between stages and enlarged by ``shuffle`` at the end."""
 
-    start: PositiveInt
+    start: Side
     """Height and width of the first grid."""
-    stem: PositiveInt
+    stem: Width
     """Channels of the first grid, which are drawn from the latent."""
-    channels: tuple[PositiveInt, ...] = Field(min_length=1)
+    channels: tuple[Width, ...] = Field(min_length=1, max_length=12)
     """Channels of each stage."""
-    blocks: tuple[PositiveInt, ...] = Field(min_length=1)
+    blocks: tuple[Depth, ...] = Field(min_length=1)
     """Residual blocks of each stage."""
-    shuffle: PositiveInt
+    shuffle: Depth
     """Enlargement of the last grid by pixel shuffle."""
-    style: PositiveInt
+    style: Width
     """Width of the vector, made from the latent, that modulates every block."""
-    frequencies: int = Field(ge=0)
+    frequencies: int = Field(ge=0, le=64)
     """Octaves of the coordinate features that are fed to each stage."""
 
     @property
@@ -47,19 +55,21 @@ class PictureConfig(_Config):
     def _stages_agree(self) -> Self:
         if len(self.channels) != len(self.blocks):
             raise ValueError(f"{len(self.channels)} channels but {len(self.blocks)} blocks: give one of each a stage")
+        if self.size > MAX_IMAGE_SIZE:
+            raise ValueError(f"pictures of {self.size}x{self.size} pixels are too large: at most {MAX_IMAGE_SIZE}")
         return self
 
 
 class TextConfig(_Config):
     """The caption decoder: a causal transformer that first reads ``prefix`` vectors made from the latent."""
 
-    width: PositiveInt
-    layers: PositiveInt
-    heads: PositiveInt
-    prefix: PositiveInt
-    min_tokens: int = Field(default=5, ge=1)
+    width: Width
+    layers: Depth
+    heads: Depth
+    prefix: Side
+    min_tokens: Side = 5
     """Tokens before the end token is allowed."""
-    max_tokens: int = Field(default=20, ge=1)
+    max_tokens: Side = 20
     """Tokens after which the caption ends."""
     pad_id: int = 0
     bos_id: int = 1
@@ -80,8 +90,8 @@ class ModelConfig(_Config):
 
     name: str
     """Short name, shown in logs and in the picture's metadata."""
-    latent_dim: PositiveInt = 1024
-    vocab_size: PositiveInt = 1266
+    latent_dim: Width = 1024
+    vocab_size: Annotated[int, Field(ge=1, le=1_000_000)] = 1266
     picture: PictureConfig
     text: TextConfig
 

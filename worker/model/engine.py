@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from threading import Barrier
 from typing import Protocol
 
 import numpy as np
@@ -30,6 +29,7 @@ from worker.model.config import ARCHITECTURE
 from worker.model.latents import draw_latents
 from worker.model.network import SeedNetwork
 from worker.model.tokenizer import CaptionTokenizer
+from worker.threads import started_pool
 
 PRECISION = "fp32"
 SELF_CHECK_SEEDS = (0, 1, 42)
@@ -208,7 +208,7 @@ def resolve_device(name: str | None) -> torch.device:
     """
     if name is None or name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", name):
         raise DeviceError(f"device {name!r} is not known: use cpu, cuda or cuda:0 (or nothing, to detect it)")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
@@ -272,23 +272,15 @@ def _check_dimensions(
 def _single_threaded_pool(threads: int) -> ThreadPoolExecutor:
     """Return a pool whose threads compute on one core each, leaving the thread settings of the caller alone."""
     before = torch.get_num_threads()
-    started = Barrier(threads + 1)
 
-    def start() -> None:
+    def prepare() -> None:
         torch.get_num_threads()  # makes PyTorch initialise the thread first, or it would undo the next line later
         torch.set_num_threads(1)
-        started.wait()
 
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="decode", initializer=start)
     try:
-        for _ in range(threads):
-            pool.submit(int)
-    except RuntimeError as error:
-        started.abort()
-        raise SetupError(f"{threads} threads cannot be started ({error}): lower SEEDMILL_CPU_THREADS") from error
-    started.wait()
-    torch.set_num_threads(before)
-    return pool
+        return started_pool(threads, "decode", setting="SEEDMILL_CPU_THREADS", prepare=prepare)
+    finally:
+        torch.set_num_threads(before)
 
 
 def _channels_last(network: SeedNetwork) -> None:
