@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeGuard
 
 SCHEMA_VERSION = 1
 """Version of the message, of the result and of the metadata object."""
@@ -95,6 +95,11 @@ class SeedStatus(StrEnum):
     """It ended with an error, which the result names."""
 
 
+def is_id(value: object) -> TypeGuard[str]:
+    """Whether this can be the id of a job or a task: a text of 1 to :data:`MAX_ID_CHARACTERS` characters."""
+    return isinstance(value, str) and 0 < len(value) <= MAX_ID_CHARACTERS
+
+
 def job_key(job_id: str) -> str:
     """Redis hash that holds the record of a job."""
     return JOB_KEY_PREFIX + job_id
@@ -115,9 +120,14 @@ def chunk_task_id(job_id: str, chunk: int, chunks: int) -> str:
     return job_id if chunks == 1 else f"{job_id}.{chunk}"
 
 
+def image_name(seed: int) -> str:
+    """File name of a picture; ten digits keep listings in seed order."""
+    return f"seed_{seed:010d}.png"
+
+
 def image_key(model_id: str, seed: int) -> str:
-    """Object key of a picture, below the bucket's prefix; ten digits keep listings in seed order."""
-    return f"{model_id}/seed_{seed:010d}.png"
+    """Object key of a picture, below the bucket's prefix."""
+    return f"{model_id}/{image_name(seed)}"
 
 
 def metadata_key(model_id: str, seed: int) -> str:

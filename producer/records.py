@@ -18,7 +18,6 @@ from importlib.resources import files
 from uuid import uuid4
 
 from producer.contract import (
-    MAX_ID_CHARACTERS,
     MAX_JOB_CHUNKS,
     QUEUE,
     WORKER_TTL_S,
@@ -26,6 +25,7 @@ from producer.contract import (
     ChunkMessage,
     chunk_task_id,
     facts_key,
+    is_id,
     job_key,
     result_key,
 )
@@ -78,7 +78,7 @@ def submission(seeds: Seeds, job_id: str | None, settings: ProducerSettings) -> 
     job_id = str(uuid4()) if job_id is None else job_id
     if not isinstance(job_id, str) or not JOB_ID.fullmatch(job_id):
         raise InvalidJobId(f"{shorten(job_id)} is not a job id: use 1 to 64 letters, digits, '-' and '_'")
-    chunks = -(-len(checked) // settings.chunk_size)
+    chunks = count_chunks(checked, settings.chunk_size)
     if chunks > MAX_JOB_CHUNKS:
         raise SettingsError(
             f"chunk_size={settings.chunk_size} makes {chunks} messages of {len(checked)} seeds, more than "
@@ -89,13 +89,18 @@ def submission(seeds: Seeds, job_id: str | None, settings: ProducerSettings) -> 
 
 def check_known(job_id: object) -> None:
     """Raise :class:`~producer.errors.JobNotFound` for what can be the id of no job."""
-    if not isinstance(job_id, str) or not job_id.isprintable() or not 0 < len(job_id) <= MAX_ID_CHARACTERS:
+    if not is_id(job_id) or not job_id.isprintable():
         raise JobNotFound(job_id)
+
+
+def count_chunks(seeds: Sequence[int], chunk_size: int) -> int:
+    """Return the number of messages that a job is cut into."""
+    return -(-len(seeds) // chunk_size)
 
 
 def messages_of(job_id: str, seeds: Sequence[int], chunk_size: int) -> list[ChunkMessage]:
     """Cut a job into its messages, in order."""
-    chunks = -(-len(seeds) // chunk_size)
+    chunks = count_chunks(seeds, chunk_size)
     return [
         ChunkMessage(chunk_task_id(job_id, number, chunks), job_id, number, part)
         for number, part in enumerate(cut(seeds, chunk_size))

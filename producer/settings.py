@@ -58,7 +58,7 @@ class ProducerSettings(Settings):
     """Redis or Valkey: ``redis://[user:password@]host:port/db``, ``rediss://`` for TLS, ``valkey://`` likewise."""
 
     result_ttl_s: int = Field(default=7 * 24 * 3600, ge=3600, le=10 * 365 * 24 * 3600)
-    """Seconds that a job and its results can be polled after its last change."""
+    """Seconds that a job waits for a worker, or its results can be polled, after its last change."""
 
     chunk_size: int = Field(default=DEFAULT_CHUNK_SIZE, ge=1, le=MAX_CHUNK_SIZE)
     """Seeds in one message."""

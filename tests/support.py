@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from producer.settings import PREFIX
 from worker.model.checkpoint import save_checkpoint
@@ -47,13 +48,15 @@ def run_python(
     stdin: str = "",
     timeout: float = 120,
     cwd: Path = ROOT,
+    stdout: IO[str] | int = subprocess.PIPE,
 ) -> subprocess.CompletedProcess[str]:
     """Run this interpreter with ``arguments``; returns output and exit status."""
     return subprocess.run(
         [sys.executable, *arguments],
         env=clean_environment(environment),
         input=stdin,
-        capture_output=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         text=True,
         timeout=timeout,
         cwd=cwd,

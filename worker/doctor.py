@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 
 from producer.client import Client
-from producer.connection import connect, hide_credentials, redact, translated
+from producer.connection import connect, redact, translated
 from producer.errors import SeedmillError
 from worker.errors import BucketMissing
 from worker.loading import load_engine
@@ -28,6 +28,7 @@ from worker.storage import ObjectStore
 PACKAGES = ("torch", "celery", "kombu", "redis", "boto3", "pillow", "tokenizers", "numpy")
 TRIAL_SEED = 42
 S3_VARIABLES = "AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL or SEEDMILL_S3_BUCKET"
+LOAD_VARIABLES = "load the stack's variables, with make up: . .seedmill/up/env"
 
 
 class Outcome(StrEnum):
@@ -55,12 +56,9 @@ def examine(settings: WorkerSettings) -> Iterator[Check]:
     yield from _packages()
     yield _attempt("device", lambda: _device(settings))
     yield from _model(settings)
-    queue = f"a worker would use {redact(settings.redis_url)}"
-    bucket = (
-        f"a worker would use bucket {settings.s3_bucket!r} at {hide_credentials(settings.s3_endpoint_url or 'AWS S3')}"
-    )
+    queue, bucket = redact(settings.redis_url), settings.s3_place
     yield _where_configured("SEEDMILL_REDIS_URL", "queue", queue, lambda: _queue(settings))
-    yield _where_configured("SEEDMILL_REDIS_URL", "workers", queue, lambda: _workers(settings))
+    yield _where_configured("SEEDMILL_REDIS_URL", "workers", queue, lambda: _workers(settings), advice="")
     yield _where_configured(S3_VARIABLES, "storage", bucket, lambda: _storage(settings))
 
 
@@ -71,10 +69,11 @@ def _attempt(name: str, trial: Callable[[], Check]) -> Check:
         return Check(name, Outcome.FAIL, str(error))
 
 
-def _where_configured(variables: str, name: str, otherwise: str, trial: Callable[[], Check]) -> Check:
+def _where_configured(
+    variables: str, name: str, otherwise: str, trial: Callable[[], Check], advice: str = LOAD_VARIABLES
+) -> Check:
     if not any(os.environ.get(variable) for variable in variables.split(" or ")):
-        advice = "load the stack's variables, with make up: . .seedmill/up/env" if name != "workers" else ""
-        return Check(name, Outcome.SKIP, f"not configured ({variables}); {otherwise}", advice)
+        return Check(name, Outcome.SKIP, f"not configured ({variables}); a worker would use {otherwise}", advice)
     return _attempt(name, trial)
 
 

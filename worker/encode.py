@@ -17,6 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from producer.contract import SCHEMA_VERSION
 from worker.errors import EncodeError
+from worker.files import json_document
 from worker.model.engine import Generated, ModelInfo
 
 PNG_COMPRESS_LEVEL = 1
@@ -98,7 +99,7 @@ def encode_metadata(generated: Generated, model: ModelInfo, encoded: Encoded, im
         "width": encoded.width,
         "height": encoded.height,
     }
-    return (json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode()
+    return json_document(facts)
 
 
 def _png_text(generated: Generated, model: ModelInfo) -> PngInfo:

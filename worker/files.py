@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,11 @@ def prepare_folder(folder: Path) -> None:
     """
     write_atomically(folder / ".writable", b"")
     (folder / ".writable").unlink(missing_ok=True)
+
+
+def json_document(value: object) -> bytes:
+    """Return a value as UTF-8 JSON for people and programs: indented, keys in order of insertion."""
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def write_atomically(path: Path, data: bytes) -> None:

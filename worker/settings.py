@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr
 
+from producer.connection import hide_credentials
 from producer.settings import ProducerSettings, Settings
 
 
@@ -67,6 +68,11 @@ class StorageSettings(Settings):
 
     s3_timeout_s: float = Field(default=10.0, gt=0)
     """Seconds to wait for a connection and for each answer of the object store."""
+
+    @property
+    def s3_place(self) -> str:
+        """The bucket and its server, fit for messages and logs."""
+        return f"bucket {self.s3_bucket!r} at {hide_credentials(self.s3_endpoint_url or 'AWS S3')}"
 
 
 class WorkerSettings(ProducerSettings, StorageSettings):

@@ -67,7 +67,7 @@ class ObjectStore:
     @property
     def where(self) -> str:
         """The bucket and its server, for messages."""
-        return f"bucket {self.settings.s3_bucket!r} at {hide_credentials(self.settings.s3_endpoint_url or 'AWS S3')}"
+        return self.settings.s3_place
 
     def check_bucket(self) -> None:
         """Check that the bucket can be used.

@@ -14,7 +14,15 @@ import structlog
 from celery import Celery
 from celery.exceptions import Reject
 
-from producer.contract import MAX_CHUNK_SIZE, MAX_ID_CHARACTERS, MAX_JOB_CHUNKS, TASK_NAME, ChunkMessage, SeedResult
+from producer.contract import (
+    MAX_CHUNK_SIZE,
+    MAX_ID_CHARACTERS,
+    MAX_JOB_CHUNKS,
+    TASK_NAME,
+    ChunkMessage,
+    SeedResult,
+    is_id,
+)
 from producer.errors import InvalidSeed, QueueError
 from producer.records import Verdict
 from producer.seeds import check_seeds, shorten
@@ -68,7 +76,7 @@ def read_message(task_id: str, seeds: Any, job_id: Any, chunk: Any) -> ChunkMess
     checked = check_seeds(seeds)
     if len(checked) > MAX_CHUNK_SIZE:
         raise InvalidMessage(f"{len(checked)} seeds in one message, at most {MAX_CHUNK_SIZE}: send several")
-    if len(task_id) > MAX_ID_CHARACTERS or (job_id is not None and not _is_id(job_id)):
+    if len(task_id) > MAX_ID_CHARACTERS or (job_id is not None and not is_id(job_id)):
         raise InvalidMessage(f"task id {shorten(task_id)}, job_id={shorten(job_id)}: an id is a short text")
     limit = 1 if job_id is None else MAX_JOB_CHUNKS
     if isinstance(chunk, bool) or not isinstance(chunk, int) or not 0 <= chunk < limit:
@@ -99,10 +107,6 @@ def give_back(message: ChunkMessage, recorder: Recorder, error: QueueError | Giv
     if isinstance(error, GivenBack):
         with suppress(QueueError):
             recorder.give_back(message)
-
-
-def _is_id(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= MAX_ID_CHARACTERS
 
 
 def _outcomes(message: ChunkMessage, process: Process) -> Sequence[SeedResult]:

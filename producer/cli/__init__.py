@@ -17,7 +17,6 @@ from producer.cli import render
 from producer.cli.runner import EXIT_FAILED, EXIT_INTERRUPTED, run
 from producer.client import Client, Job
 from producer.contract import JobStatus
-from producer.job import check_timeout
 from producer.seeds import parse_seeds
 
 app = typer.Typer(
@@ -67,7 +66,6 @@ def submit(
         if re.match("--?[A-Za-z]", word):
             raise typer.BadParameter(f"no such option: {word}")
     checked = parse_seeds(seeds)
-    check_timeout(timeout)
     if timeout is not None and not wait:
         raise typer.BadParameter("it says how long to wait: add --wait", param_hint="--timeout")
     with Client(redis_url) as client:

@@ -11,14 +11,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import IO
 
 import pytest
 from PIL import Image
 
 from producer import Client, records
 from producer.contract import ChunkMessage, image_key
-from tests.support import ROOT, clean_environment, one_line, run_python, run_seedmill, run_worker_command
+from tests.support import clean_environment, one_line, run_python, run_seedmill, run_worker_command
 from worker.errors import BucketMissing
 from worker.local.process import Process, free_port
 from worker.local.stack import Endpoints
@@ -64,14 +63,6 @@ def test_in_a_pipe_submit_prints_the_id_alone(quiet: Endpoints) -> None:
         assert client.get(done.stdout.removesuffix("\n")).counts.total == 4
 
 
-def run_seedmill_into(
-    output: IO[str], *arguments: str, environment: dict[str, str]
-) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from producer.cli import main; main()", *arguments]
-    cleaned = clean_environment(environment)
-    return subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, env=cleaned, cwd=ROOT, check=False)
-
-
 def test_a_reader_that_goes_is_no_failure_of_the_job(environment: dict[str, str]) -> None:
     with Client(environment["SEEDMILL_REDIS_URL"]) as client:
         job = client.submit(range(3)).wait(60)
@@ -79,7 +70,7 @@ def test_a_reader_that_goes_is_no_failure_of_the_job(environment: dict[str, str]
     os.close(reading)
     for options in ([], ["--json"]):
         with os.fdopen(os.dup(writing), "w") as gone:
-            done = run_seedmill_into(gone, "results", job.id, *options, environment=environment)
+            done = run_seedmill("results", job.id, *options, environment=environment, stdout=gone)
         assert (done.returncode, done.stderr) == (141, "")
     os.close(writing)
 
@@ -87,7 +78,7 @@ def test_a_reader_that_goes_is_no_failure_of_the_job(environment: dict[str, str]
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
 def test_output_that_cannot_be_written_is_one_line(quiet: Endpoints) -> None:
     with Path("/dev/full").open("w") as full:
-        done = run_seedmill_into(full, "submit", "1", environment=quiet.environment())
+        done = run_seedmill("submit", "1", environment=quiet.environment(), stdout=full)
     assert done.returncode == 1
     assert "No space left" in done.stderr
     assert "Traceback" not in done.stderr

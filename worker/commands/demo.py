@@ -21,16 +21,18 @@ from rich.markup import escape
 from producer.cli.render import SHOWN_ROWS, count, follow, print_row
 from producer.cli.runner import EXIT_FAILED, EXIT_INTERRUPTED
 from producer.client import Client, Job
-from producer.contract import SeedResult, SeedStatus, image_key, metadata_key
+from producer.contract import SeedResult, SeedStatus, image_key, image_name, metadata_key
 from producer.seeds import parse_seeds
 from worker.contact_sheet import MAX_TILES, contact_sheet
 from worker.errors import SetupError, StorageError
-from worker.files import prepare_folder, write_atomically
+from worker.files import json_document, prepare_folder, write_atomically
 from worker.local.stack import Endpoints, Stack, ending_on_signals, running_stack
 from worker.settings import WorkerSettings
 from worker.storage import ObjectStore
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+UNTRAINED = "the model is untrained: pictures and captions mean nothing"
 
 INTERRUPTED_GRACE_S = 5.0
 """Seconds that the worker gets when the demo is interrupted; nothing of it is needed any more."""
@@ -92,12 +94,17 @@ def ensure_checkpoint(console: Console) -> None:
     console.print(f"[yellow]no checkpoint in {escape(str(folder))}/: made an untrained one[/]")
 
 
+def is_untrained(client: Client) -> bool:
+    """Return whether no worker that is seen has a trained model."""
+    return not any(worker["trained"] for worker in client.queue().workers)
+
+
 def run_job(client: Client, seeds: Sequence[int], stack: Stack) -> Job:
     """Submit the seeds and follow the job to its end; an interrupt cancels it and ends the worker soon."""
     job = client.submit(seeds)
     try:
-        if not any(worker["trained"] for worker in client.queue().workers):
-            print("the model is untrained: pictures and captions mean nothing", file=sys.stderr)
+        if is_untrained(client):
+            print(UNTRAINED, file=sys.stderr)
         return follow(job, None)
     except BaseException:
         print(f"stopping; this takes up to {INTERRUPTED_GRACE_S:g} s", file=sys.stderr)
@@ -123,7 +130,7 @@ def collect(job: Job, endpoints: Endpoints, out: Path, console: Console) -> list
             url = store.url(image_key(entry["model_id"], result.seed))
         if number < SHOWN_ROWS:
             print_row(console, result, url)
-    write_atomically(out / "metadata.json", (json.dumps(entries, indent=2, ensure_ascii=False) + "\n").encode())
+    write_atomically(out / "metadata.json", json_document(entries))
     if pictures:
         write_atomically(out / "contact_sheet.png", contact_sheet(pictures))
     if job.counts.total > SHOWN_ROWS:
@@ -145,6 +152,6 @@ def fetch(store: ObjectStore, result: SeedResult) -> tuple[dict[str, Any], bytes
         raise StorageError(
             f"seed {result.seed}: the stored picture has SHA-256 {sha256}, its result says {result.sha256}"
         )
-    name = f"seed_{result.seed:010d}.png"
+    name = image_name(result.seed)
     entry = {**facts, "image_path": name, "model_id": model_id, "sha256": sha256, "image_uri": result.image_uri}
     return entry, png

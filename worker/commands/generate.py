@@ -14,10 +14,11 @@ from rich.prompt import Prompt
 
 from producer.cli.render import SHOWN_ROWS, count, progress_bar
 from producer.cli.runner import EXIT_INTERRUPTED
+from producer.contract import image_name
 from producer.errors import InvalidSeed
 from producer.seeds import parse_seeds
 from worker.encode import encode_metadata, encode_png
-from worker.files import prepare_folder, write_atomically
+from worker.files import json_document, prepare_folder, write_atomically
 from worker.loading import load_engine
 from worker.model.engine import Engine, Generated
 from worker.settings import WorkerSettings
@@ -84,7 +85,7 @@ def save_all(engine: Engine, seeds: Sequence[int], out: Path) -> list[dict[str, 
 
 def save_metadata(entries: list[dict[str, Any]], out: Path) -> None:
     """Save what was generated in this run as ``metadata.json``."""
-    write_atomically(out / "metadata.json", (json.dumps(entries, indent=2, ensure_ascii=False) + "\n").encode())
+    write_atomically(out / "metadata.json", json_document(entries))
 
 
 def show(entry: dict[str, Any], out: Path, console: Console) -> None:
@@ -95,7 +96,7 @@ def show(entry: dict[str, Any], out: Path, console: Console) -> None:
 
 def save(engine: Engine, generated: Generated, out: Path) -> dict[str, Any]:
     """Save one picture as ``seed_<ten digits>.png``; returns its metadata."""
-    name = f"seed_{generated.seed:010d}.png"
+    name = image_name(generated.seed)
     encoded = encode_png(generated, engine.info)
     write_atomically(out / name, encoded.png)
     facts: dict[str, Any] = json.loads(encode_metadata(generated, engine.info, encoded, name))

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from producer.client import Client
-from worker.commands.demo import ensure_checkpoint
+from worker.commands.demo import UNTRAINED, ensure_checkpoint, is_untrained
 from worker.errors import SetupError
 from worker.files import write_atomically
 from worker.local.process import Process
@@ -81,8 +81,8 @@ def remark(endpoints: Endpoints, redis_port: int, s3_port: int, console: Console
         if urlsplit(url).port != port:
             console.print(f"[yellow]port {port} is taken, so {name} is at {url}[/]")
     with Client(endpoints.redis_url) as client:
-        if not any(worker["trained"] for worker in client.queue().workers):
-            console.print("[yellow]the model is untrained: pictures and captions mean nothing[/]")
+        if is_untrained(client):
+            console.print(f"[yellow]{UNTRAINED}[/]")
 
 
 def watch(stack: Stack, worker: Process) -> NoReturn:
