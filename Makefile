@@ -17,7 +17,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --no-compile --constraint requirements/constraints.txt
 TORCH := $(shell grep -m1 '^torch==' requirements/constraints.txt)
 
-.PHONY: help demo up test test-slow check format lock build clean
+.PHONY: help demo up test test-slow train evaluate check format lock build clean
 
 help:  ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,13 @@ test: $(VENV)/dev  ## run the tests on a real Valkey and a real S3 server
 
 test-slow: $(VENV)/dev  ## run the long tests
 	@$(BIN)/python -m pytest -m slow
+
+train: $(VENV)/dev  ## train the demo checkpoint again, into runs/demo (hours on a CPU; goes on where it was left)
+	@MALLOC_TOP_PAD_=268435456 MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=4294967296 \
+	  $(BIN)/python -m checkpoints.train
+
+evaluate: $(VENV)/dev  ## measure the demo checkpoint against its teacher (minutes)
+	@$(BIN)/python -m checkpoints.evaluate --sheet docs/contact_sheet.jpg
 
 check: $(VENV)/dev  ## lint, format and type checks
 	$(BIN)/ruff check .

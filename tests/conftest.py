@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.support import write_model
+from tests.support import ROOT, write_model
 from worker.local.process import Process
 from worker.local.stack import Endpoints, Stack, running_stack
-from worker.model.config import PRESETS
 from worker.storage import ObjectStore
 
 
@@ -49,9 +48,9 @@ def quiet(endpoints: Endpoints) -> Endpoints:
 
 
 @pytest.fixture(scope="session")
-def demo_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with best.pt and tokenizer.json of the demo preset, untrained."""
-    return write_model(tmp_path_factory.mktemp("demo_model"), PRESETS["demo"])
+def demo_model() -> Path:
+    """The folder of the best.pt and the tokenizer.json that ship."""
+    return ROOT / "checkpoints"
 
 
 @pytest.fixture(scope="session")

@@ -18,10 +18,18 @@ MAX_TILES = 100
 PAPER, INK, FAINT = (250, 249, 246), (30, 30, 30), (120, 120, 120)
 
 
-def contact_sheet(pictures: Sequence[tuple[int, str, bytes]]) -> bytes:
-    """Return a PNG of the first :data:`MAX_TILES` pictures, given as (seed, caption, PNG bytes)."""
+def contact_sheet(
+    pictures: Sequence[tuple[int, str, bytes]], *, columns: int | None = None, form: str = "PNG"
+) -> bytes:
+    """Return a picture of the first :data:`MAX_TILES` pictures, given as (seed, caption, PNG bytes).
+
+    Args:
+        pictures: what is shown, row by row.
+        columns: pictures side by side; ``None`` for about as many as there are rows.
+        form: ``PNG``, or another format that Pillow writes, such as ``JPEG``.
+    """
     shown = pictures[:MAX_TILES]
-    columns = min(len(shown), max(3, math.ceil(math.sqrt(len(shown)))))
+    columns = columns or min(len(shown), max(3, math.ceil(math.sqrt(len(shown)))))
     rows = math.ceil(len(shown) / columns)
     size = (GAP + columns * (TILE + GAP), GAP + rows * (TILE + LABEL_HEIGHT + GAP))
     sheet = Image.new("RGB", size, PAPER)
@@ -30,7 +38,7 @@ def contact_sheet(pictures: Sequence[tuple[int, str, bytes]]) -> bytes:
         corner = (GAP + column * (TILE + GAP), GAP + row * (TILE + LABEL_HEIGHT + GAP))
         _draw_tile(sheet, corner, seed, caption, png)
     buffer = io.BytesIO()
-    sheet.save(buffer, "PNG")
+    sheet.save(buffer, form)
     return buffer.getvalue()
 
 

@@ -5,8 +5,11 @@ SeedmillError
     |-- FileError               a file or folder could not be written
     |-- SetupError              the process cannot start; the message says what to do
     |   |-- CheckpointError
+    |   |-- ArchitectureError
     |   |-- TokenizerError
     |   `-- DeviceError
+    |       `-- OutOfDeviceMemory
+    |-- DecodeError             the network gave what is no picture
     |-- EncodeError             the picture could not be made a file
     |-- StorageError            the object store refused or does not answer
     |   |-- StorageUnreachable  it does not answer, or asks to try again
@@ -37,12 +40,24 @@ class CheckpointError(SetupError):
     """The checkpoint file cannot be used."""
 
 
+class ArchitectureError(SetupError):
+    """The user's own network cannot be used."""
+
+
 class TokenizerError(SetupError):
     """The tokenizer file cannot be used."""
 
 
 class DeviceError(SetupError):
     """The device asked for is not there."""
+
+
+class OutOfDeviceMemory(DeviceError):
+    """The memory of the device does not suffice."""
+
+
+class DecodeError(WorkerError):
+    """The network gave what is no picture."""
 
 
 class EncodeError(WorkerError):

@@ -17,6 +17,7 @@ from PIL import Image
 from producer.seeds import check_seed, check_seeds
 from worker.encode import describe
 from worker.model.engine import Engine, Generated
+from worker.model.loaded import Precision
 
 BATCH_SIZE = 32
 
@@ -29,11 +30,14 @@ class MultimodalGenerator:
         tokenizer_path: the tokenizer that belongs to them.
         latent_dim, vocab_size: what the checkpoint must have.
         device: ``"cuda"``, ``"cuda:0"``, ``"cpu"``, or ``None`` to detect it.
+        architecture: ``"module:Class"`` of your own network, looked for beside the checkpoint and in the working
+            directory; ``None`` for the built-in one.
+        precision: ``"fp32"`` or ``"bf16"``.
 
     Raises:
         CheckpointError: a file is missing, damaged or of another architecture, or ``latent_dim`` or ``vocab_size``
             contradicts it (the message names both numbers).
-        TokenizerError, DeviceError: likewise.
+        ArchitectureError, TokenizerError, DeviceError: likewise.
     """
 
     def __init__(
@@ -43,9 +47,18 @@ class MultimodalGenerator:
         latent_dim: int = 1024,
         vocab_size: int = 1266,
         device: str | None = None,
+        *,
+        architecture: str | None = None,
+        precision: Precision = "fp32",
     ) -> None:
         self._engine = Engine(
-            checkpoint_path, tokenizer_path, device=device, latent_dim=latent_dim, vocab_size=vocab_size
+            checkpoint_path,
+            tokenizer_path,
+            device=device,
+            architecture=architecture,
+            precision=precision,
+            latent_dim=latent_dim,
+            vocab_size=vocab_size,
         )
         self.model = self._engine.info
         self.device = str(self._engine.device)

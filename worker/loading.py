@@ -2,15 +2,48 @@
 
 from __future__ import annotations
 
+import structlog
+import torch
+
+from worker.errors import OutOfDeviceMemory
 from worker.model.engine import Engine
 from worker.settings import WorkerSettings
+
+log = structlog.get_logger(__name__)
 
 
 def load_engine(settings: WorkerSettings) -> Engine:
     """Return the model on its device; raises what :class:`~worker.model.engine.Engine` raises."""
+    return _on(settings, None if settings.device == "auto" else settings.device)
+
+
+def load_checked_engine(settings: WorkerSettings) -> Engine:
+    """Return the model after its self-check, on the CPU if the settings allow that and the GPU's memory is too small.
+
+    Raises:
+        SetupError: what :class:`~worker.model.engine.Engine` and its self-check raise.
+    """
+    try:
+        engine = load_engine(settings)
+        engine.self_check()
+        return engine
+    except OutOfDeviceMemory as error:
+        if not settings.cpu_fallback:
+            raise
+        shortage = str(error)  # not the error itself, whose traceback keeps the model on the GPU
+    log.warning("the GPU's memory does not suffice, using the CPU", action="cpu_fallback", error=shortage)
+    torch.cuda.empty_cache()
+    engine = _on(settings, "cpu")
+    engine.self_check()
+    return engine
+
+
+def _on(settings: WorkerSettings, device: str | None) -> Engine:
     return Engine(
         settings.checkpoint,
         settings.tokenizer,
-        device=None if settings.device == "auto" else settings.device,
+        architecture=settings.architecture or None,
+        precision=settings.precision,
+        device=device,
         threads=settings.cpu_threads or None,
     )

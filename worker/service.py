@@ -18,7 +18,7 @@ from celery.signals import worker_ready, worker_shutting_down
 from producer.connection import connect, redact, translated
 from worker import task
 from worker.app import build_app
-from worker.loading import load_engine
+from worker.loading import load_checked_engine
 from worker.pipeline import Pipeline
 from worker.presence import Presence
 from worker.results import Recorder
@@ -64,12 +64,11 @@ class Service:
 
     def load_model(self) -> None:
         """Load the model, warm it up and prove that its results do not depend on the batch."""
-        self._engine = load_engine(self.settings)
+        self._engine = load_checked_engine(self.settings)
         info = self._engine.info
         if not info.trained:
             log.warning("the checkpoint is untrained: its pictures mean nothing", action="model_untrained")
-        self._engine.self_check()
-        log.info("model ready", action="model_ready", model_id=info.id, device=str(self._engine.device))
+        log.info("model ready", action="model_ready", **self._engine.facts())
 
     def open_pipeline(self) -> None:
         """Start the threads that generate and publish, and say that this worker lives."""

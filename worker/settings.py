@@ -84,8 +84,17 @@ class WorkerSettings(ProducerSettings, StorageSettings):
     tokenizer: Path = Path("checkpoints/tokenizer.json")
     """The tokenizer that belongs to them."""
 
+    architecture: str = ""
+    """The class of your own network, as module:Class; empty for the built-in one."""
+
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """What the network computes in: fp32, or bf16 for bfloat16, which gives other results and another model id."""
+
     device: Annotated[str, AfterValidator(_device)] = "auto"
     """Where the model runs: auto, cpu, cuda or cuda:N."""
+
+    cpu_fallback: bool = False
+    """Compute on the CPU, under its model id, if at start the GPU's memory does not suffice."""
 
     cpu_threads: int = Field(default=0, ge=0, le=256)
     """Pictures that a CPU decodes side by side; 0 for one a core. Does not change any result."""

@@ -123,6 +123,15 @@ class ObjectStore:
                 for entry in page.get("Contents", ()):
                     yield entry["Key"].removeprefix(self.settings.s3_prefix)
 
+    def folders(self) -> list[str]:
+        """Return the first parts of all keys, one for each model that has published."""
+        pages = self._s3.get_paginator("list_objects_v2").paginate(
+            Bucket=self.settings.s3_bucket, Prefix=self.settings.s3_prefix, Delimiter="/"
+        )
+        with self._translated():
+            found = [entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", ())]
+        return [name.removeprefix(self.settings.s3_prefix).rstrip("/") for name in found]
+
     def uri(self, key: str) -> str:
         """Return ``s3://bucket/key``."""
         return f"s3://{self.settings.s3_bucket}/{self._full(key)}"

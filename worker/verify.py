@@ -12,6 +12,7 @@ import json
 import random
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -26,6 +27,7 @@ from worker.model.engine import Engine, Generated
 from worker.storage import ObjectStore
 
 BATCH_SIZE = 32
+MODEL_ID = re.compile(r"[a-z0-9-]+-[0-9a-f]{16}")
 METADATA_NAME = re.compile(r"seed_(\d{10})\.json$")
 
 
@@ -41,7 +43,7 @@ class Finding(StrEnum):
     DAMAGED = "damaged"
     """The stored picture is not the one that its metadata names, or one of the two cannot be read."""
     MISSING = "not published"
-    """There is no such object for this model."""
+    """There is no metadata of this model for it, which is what publishes a seed."""
     OTHER_MODEL = "other model"
     """It was made by another model, which this one cannot repeat."""
 
@@ -67,18 +69,41 @@ def published_seeds(store: ObjectStore, model_id: str, sample: int) -> list[int]
 
 def verify(engine: Engine, store: ObjectStore, seeds: Sequence[int]) -> Iterator[Verified]:
     """Yield what is found for each seed, in order."""
+    others: list[str] | None = None
     for start in range(0, len(seeds), BATCH_SIZE):
         for generated in engine.generate(seeds[start : start + BATCH_SIZE]):
-            yield _compare(engine, store, generated)
+            found = _compare(engine, store, generated)
+            if found.finding is Finding.MISSING:
+                others = other_models(store, engine.info.id) if others is None else others
+                found = _made_by_another(store, found, others, engine.info.id)
+            yield found
+
+
+def other_models(store: ObjectStore, model_id: str) -> list[str]:
+    """Return the ids of the models, other than this one, that have published in the bucket."""
+    return [name for name in store.folders() if MODEL_ID.fullmatch(name) and name != model_id]
+
+
+def _made_by_another(store: ObjectStore, missing: Verified, others: Sequence[str], model_id: str) -> Verified:
+    """Say so if a seed that this model has not published was published by another."""
+    for other in others:
+        with suppress(ObjectMissing):
+            store.get(metadata_key(other, missing.seed))
+            return Verified(missing.seed, Finding.OTHER_MODEL, f"made by {other}, this is {model_id}")
+    return missing
 
 
 def _compare(engine: Engine, store: ObjectStore, fresh: Generated) -> Verified:
     model_id, seed = engine.info.id, fresh.seed
     key = image_key(model_id, seed)
     try:
-        document, stored = store.get(metadata_key(model_id, seed)), store.get(key)
+        document = store.get(metadata_key(model_id, seed))
     except ObjectMissing as error:
         return Verified(seed, Finding.MISSING, str(error))
+    try:
+        stored = store.get(key)
+    except ObjectMissing as error:
+        return Verified(seed, Finding.DAMAGED, f"there is metadata, but {error}")
     encoded = encode_png(fresh, engine.info)
     if stored == encoded.png and document == encode_metadata(fresh, engine.info, encoded, key):
         return Verified(seed, Finding.SAME, encoded.sha256)

@@ -108,16 +108,14 @@ def test_the_demo_ends_with_pictures_and_metadata_and_the_same_bytes_twice(
     assert list(found[0]) == [f"seed_{seed:010d}.png" for seed in sorted(SEEDS)]
 
 
-def test_without_a_checkpoint_the_demo_makes_an_untrained_one_and_says_so(
+def test_without_a_checkpoint_nothing_is_started_and_the_file_is_named(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    bare = {MARK: environment[MARK]}
-    done = run_worker_command("demo", "--seeds", "0..4", environment=bare, cwd=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "made an untrained one" in " ".join(done.stdout.split())
-    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["best.pt", "tokenizer.json"]
-    assert len(digests(tmp_path / "out")) == 5
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".seedmill", "checkpoints", "out"]
+    done = run_worker_command("demo", "--seeds", "0..4", environment={MARK: environment[MARK]}, cwd=tmp_path)
+    assert done.returncode == 1
+    assert str(tmp_path / "checkpoints" / "best.pt") in one_line(done.stderr)
+    assert "git checkout checkpoints" in one_line(done.stderr)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -25,12 +25,11 @@ from rich.console import Console
 from rich.table import Table
 
 from producer import Client
-from tests.support import write_model
+from tests.support import ROOT
 from worker.encode import encode_metadata, encode_png
 from worker.files import write_atomically
 from worker.local.process import Process
 from worker.local.stack import Stack, running_stack
-from worker.model.config import PRESETS
 from worker.model.engine import Engine, usable_cores
 
 RESULTS = Path(__file__).with_name("results")
@@ -118,7 +117,7 @@ def import_ms(statement: str) -> float:
 
 def measure(seeds: range, folder: Path) -> dict[str, Any]:
     """Return all figures of one run."""
-    model = write_model(folder / "model", PRESETS["demo"])
+    model = ROOT / "checkpoints"
     environment = {
         "SEEDMILL_CHECKPOINT": str(model / "best.pt"),
         "SEEDMILL_TOKENIZER": str(model / "tokenizer.json"),
@@ -134,7 +133,7 @@ def measure(seeds: range, folder: Path) -> dict[str, Any]:
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
     return {
         "machine": f"{platform.machine()}, {usable_cores()} cores, {versions}",
-        "model": "demo preset, fp32, CPU",
+        "model": "demo checkpoint, fp32, CPU",
         "seeds": len(seeds),
         "plain_loop": loop,
         "service": whole,

@@ -85,3 +85,10 @@ def test_a_server_that_is_not_there_is_named(endpoints: Endpoints) -> None:
     away = replace(endpoints, s3_url=f"http://127.0.0.1:{free_port()}")
     with pytest.raises(StorageUnreachable, match=r"cannot be reached.*AWS_ENDPOINT_URL_S3"):
         open_store(away).ensure_bucket()
+
+
+def test_folders_are_the_first_parts_of_the_keys(endpoints: Endpoints) -> None:
+    store = open_store(endpoints, s3_prefix="folders/")
+    for key in ("a/1.png", "a/2.png", "b/1.png"):
+        store.put(key, b"x", "image/png")
+    assert store.folders() == ["a", "b"]

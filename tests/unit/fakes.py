@@ -15,6 +15,7 @@ MODEL = ModelInfo(
     name="fake",
     architecture="fake/1",
     precision="fp32",
+    weights="model_state_dict",
     trained=True,
     checkpoint_sha256="c" * 64,
     tokenizer_sha256="d" * 64,

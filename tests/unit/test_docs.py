@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 
 import pytest
+import torch
 
 from producer import JobStatus, __version__, errors
 from producer.settings import ProducerSettings
 from tests.support import ROOT
 from worker.__main__ import COMMANDS
+from worker.model.latents import draw_latents
 from worker.settings import WorkerSettings
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -76,3 +78,11 @@ def test_every_variable_of_the_example_is_used_and_has_the_default_of_the_stack(
 def test_no_document_names_one_s3_product_where_it_means_any() -> None:
     for path in [*ROOT.glob("producer/**/*.py"), *ROOT.glob("worker/**/*.py"), ROOT / "README.md"]:
         assert "minio" not in path.read_text(encoding="utf-8").lower(), path
+
+
+def test_the_test_vectors_of_the_latent_are_those_of_the_code() -> None:
+    rows = re.findall(r"^\| (\d+) \| ((?:-?\d+\.\d+ ?){8})\|$", README, re.MULTILINE)
+    assert [int(seed) for seed, _ in rows] == [0, 42, 4294967295]
+    for seed, values in rows:
+        wanted = torch.tensor([float(value) for value in values.split()], dtype=torch.float32)
+        assert torch.equal(draw_latents([int(seed)], 1024)[0, :8], wanted)

@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support import write_model
+from tests.support import TINY, write_model
 from worker.errors import CheckpointError, DeviceError, SetupError
-from worker.model.engine import CANONICAL_SHAPES, CpuDecoder, Engine, Generated
+from worker.model.decoders import CANONICAL_SHAPES, CpuDecoder, _padded
+from worker.model.engine import Engine, Generated
+from worker.model.latents import draw_latents
+from worker.model.network import SeedNetwork, initialize
 
 
 def load(folder: Path, **options: Any) -> Engine:
@@ -116,17 +119,17 @@ def test_the_self_check_passes_on_this_machine(demo: Engine) -> None:
     demo.self_check()
 
 
-@pytest.mark.parametrize("odd", [0, 1, 2])
+@pytest.mark.parametrize("odd", [0, 7, 16])
 def test_the_self_check_refuses_a_model_whose_results_depend_on_the_company(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch, odd: int
 ) -> None:
     engine = load(tiny_model)
 
-    def by_company(latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def by_company(latents: torch.Tensor) -> tuple[torch.Tensor, list[list[int]]]:
         pixels = torch.zeros((len(latents), 3, 16, 16), dtype=torch.uint8)
         if len(latents) > 1:
             pixels[odd] = 1
-        return pixels, torch.zeros((len(latents), 1), dtype=torch.int64)
+        return pixels, [[0]] * len(latents)
 
     monkeypatch.setattr(engine._decoder, "decode", by_company)
     with pytest.raises(SetupError, match="self-check failed: seed"):
@@ -149,6 +152,21 @@ class Watched:
         return torch.zeros((len(latents), 1), dtype=torch.int64)
 
 
+@pytest.mark.parametrize("latent_dim", [30, 33, 129])
+def test_a_latent_whose_rows_are_not_aligned_gives_the_same_bits_at_every_place(latent_dim: int) -> None:
+    network = SeedNetwork(TINY.model_copy(update={"latent_dim": latent_dim}))
+    initialize(network, 0)
+    latents = draw_latents(range(40), latent_dim)
+
+    def pictures(model: Any, batch: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return (model.decode_pictures(batch),)
+
+    for row in range(40):
+        (inside,) = _padded(pictures, network, latents[row : row + 1], 1)
+        (alone,) = _padded(pictures, network, latents[row : row + 1].clone(), 1)
+        assert torch.equal(inside, alone)
+
+
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 20])
 def test_a_cpu_computes_in_its_canonical_shape_alone(count: int) -> None:
     network: Any = Watched()
@@ -169,7 +187,7 @@ def test_threads_that_cannot_be_started_are_told_and_nothing_hangs(monkeypatch: 
 
     monkeypatch.setattr(threading.Thread, "start", start)
     with pytest.raises(SetupError, match="SEEDMILL_CPU_THREADS"):
-        CpuDecoder(Watched(), CANONICAL_SHAPES["cpu"], threads=4)  # type: ignore[arg-type]
+        CpuDecoder(Watched(), CANONICAL_SHAPES["cpu"], threads=4)
 
 
 @pytest.mark.cuda

@@ -27,6 +27,8 @@ def test_the_constructor_has_the_arguments_and_defaults_that_were_promised() -> 
         "latent_dim": 1024,
         "vocab_size": 1266,
         "device": None,
+        "architecture": None,
+        "precision": "fp32",
     }
 
 

@@ -54,8 +54,8 @@ def test_random_weights_depend_on_their_seed_alone() -> None:
     assert not all(torch.equal(states[0][name], states[2][name]) for name in states[0])
 
 
-def test_a_missing_checkpoint_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"nowhere\.pt.*checkpoint init"):
+def test_a_missing_checkpoint_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"nowhere\.pt.*git checkout"):
         load_checkpoint(tmp_path / "nowhere.pt")
 
 
@@ -182,10 +182,13 @@ def test_the_large_preset_has_the_size_of_the_reference_model() -> None:
     assert (PRESETS["large"].latent_dim, PRESETS["large"].vocab_size, PRESETS["large"].image_size) == (1024, 1266, 256)
 
 
-def test_the_demo_preset_fits_into_a_repository(tmp_path: Path) -> None:
-    folder = write_model(tmp_path, PRESETS["demo"])
-    assert (folder / "best.pt").stat().st_size <= 16_000_000
-    assert PRESETS["demo"].image_size == 256
+def test_the_checkpoint_that_ships_is_trained_and_fits_into_a_repository(demo_model: Path) -> None:
+    assert (demo_model / "best.pt").stat().st_size <= 16_000_000
+    checkpoint = load_checkpoint(demo_model / "best.pt")
+    assert checkpoint.trained
+    assert checkpoint.config == PRESETS["demo"]
+    assert checkpoint.config.image_size == 256
+    assert (demo_model / "tokenizer.json").read_text() == build_tokenizer().to_str(pretty=True)
 
 
 def test_a_config_survives_its_journey_through_a_checkpoint() -> None:
@@ -203,7 +206,7 @@ def test_the_demo_tokenizer_has_the_size_that_the_model_expects(tmp_path: Path) 
 
 
 def test_a_missing_tokenizer_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(TokenizerError, match=r"tokenizer\.json.*checkpoint init"):
+    with pytest.raises(TokenizerError, match=r"tokenizer\.json.*git checkout"):
         CaptionTokenizer(tmp_path / "tokenizer.json")
 
 

@@ -21,6 +21,7 @@ from worker.verify import Finding, Verified, published_seeds, verify
 
 SEEDS = (20, 21, 22)
 BAD = 21
+OTHER = "demo-0123456789abcdef"
 
 
 class Shelf(FakeStore):
@@ -39,6 +40,9 @@ class Shelf(FakeStore):
 
     def keys(self, prefix: str) -> list[str]:
         return sorted(key for key in self.objects if key.startswith(prefix))
+
+    def folders(self) -> list[str]:
+        return sorted({key.split("/")[0] for key in self.objects})
 
     def change(self, **facts: Any) -> None:
         self.objects[self.metadata] = json.dumps({**json.loads(self.objects[self.metadata]), **facts}).encode()
@@ -84,9 +88,26 @@ def test_untouched_objects_are_the_same(engine: Engine, shelf: Shelf) -> None:
     assert found(engine, shelf).finding is Finding.SAME
 
 
-@pytest.mark.parametrize("which", ["image", "metadata"])
-def test_a_missing_object_is_not_published(engine: Engine, shelf: Shelf, which: str) -> None:
-    del shelf.objects[getattr(shelf, which)]
+def test_a_seed_without_metadata_is_not_published(engine: Engine, shelf: Shelf) -> None:
+    del shelf.objects[shelf.metadata]
+    assert found(engine, shelf).finding is Finding.MISSING
+
+
+def test_metadata_without_its_picture_is_damage_whatever_another_model_published(engine: Engine, shelf: Shelf) -> None:
+    del shelf.objects[shelf.image]
+    shelf.objects[metadata_key(OTHER, BAD)] = b"{}"
+    assert found(engine, shelf).finding is Finding.DAMAGED
+
+
+def test_a_seed_that_another_model_published_is_told_as_such(engine: Engine, shelf: Shelf) -> None:
+    shelf.objects[metadata_key(OTHER, BAD)] = shelf.objects.pop(shelf.metadata)
+    spoiled = found(engine, shelf)
+    assert spoiled.finding is Finding.OTHER_MODEL
+    assert f"made by {OTHER}, this is" in spoiled.detail
+
+
+def test_folders_that_are_no_models_are_not_taken_for_some(engine: Engine, shelf: Shelf) -> None:
+    shelf.objects["backup/seed_0000000021.json"] = shelf.objects.pop(shelf.metadata)
     assert found(engine, shelf).finding is Finding.MISSING
 
 

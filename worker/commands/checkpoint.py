@@ -11,8 +11,9 @@ from producer.cli.render import print_json
 from producer.contract import MAX_SEED
 from worker.errors import CheckpointError
 from worker.files import write_atomically
-from worker.model.checkpoint import load_checkpoint, save_checkpoint
-from worker.model.config import ARCHITECTURE, PRESETS
+from worker.model.checkpoint import save_checkpoint
+from worker.model.config import PRESETS
+from worker.model.loaded import load_model
 from worker.model.network import SeedNetwork, initialize
 from worker.model.tokenizer import CaptionTokenizer, build_tokenizer
 
@@ -55,28 +56,31 @@ def show(
     tokenizer: Annotated[
         Path | None, typer.Option(help="Its tokenizer; default: tokenizer.json beside it.", show_default=False)
     ] = None,
+    architecture: Annotated[
+        str | None,
+        typer.Option(help="module:Class of your own network.", envvar="SEEDMILL_ARCHITECTURE", show_default=False),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show what a checkpoint and its tokenizer are, after checking that they can be loaded."""
-    checkpoint = load_checkpoint(path)
-    checkpoint.build()
     vocabulary = CaptionTokenizer(tokenizer or path.with_name("tokenizer.json"))
+    model = load_model(path, vocabulary, architecture=architecture)
     facts = {
         "checkpoint": str(path),
-        "sha256": checkpoint.sha256,
-        "architecture": ARCHITECTURE,
-        "name": checkpoint.config.name,
-        "trained": checkpoint.trained,
-        "parameters": checkpoint.parameters,
-        "latent_dim": checkpoint.config.latent_dim,
-        "vocab_size": checkpoint.config.vocab_size,
-        "image_size": checkpoint.config.image_size,
+        "sha256": model.sha256,
+        "architecture": model.architecture,
+        "name": model.name,
+        "weights": model.weights,
+        "trained": model.trained,
+        "parameters": model.parameters,
+        "latent_dim": model.latent_dim,
+        "vocab_size": model.vocab_size,
+        "image_size": model.image_size,
         "tokenizer": str(vocabulary.path),
         "tokenizer_sha256": vocabulary.sha256,
-        "tokenizer_tokens": vocabulary.vocab_size,
     }
     if as_json:
-        print_json({**facts, "config": checkpoint.config.model_dump(mode="json")})
+        print_json(facts)
         return
     for name, value in facts.items():
         print(f"{name:<18}{value}")

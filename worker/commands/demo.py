@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,12 +47,12 @@ def demo(
     wanted = parse_seeds([seeds])
     if out == Path():
         raise typer.BadParameter("give a folder of its own", param_hint="--out")
+    check_model_files()
     prepare_folder(out)
     console = Console(highlight=False, soft_wrap=True)
     try:
         with ending_on_signals(), running_stack(data) as stack:
             with console.status("starting Valkey, an S3 server and a worker with the model preloaded"):
-                ensure_checkpoint(console)
                 stack.start_servers(empty_queue=True)
                 stack.start_worker()
             console.print(
@@ -72,26 +71,19 @@ def demo(
         raise typer.Exit(EXIT_FAILED)
 
 
-def ensure_checkpoint(console: Console) -> None:
-    """Make an untrained checkpoint where the settings expect one and there is none, and say so.
+def check_model_files() -> None:
+    """Look for the model's files before anything is started.
 
     Raises:
-        SetupError: if one of the two files is missing, or they cannot be made.
+        SetupError: naming the file that is missing.
     """
     settings = WorkerSettings.load()
-    files = (settings.checkpoint, settings.tokenizer)
-    there = [path for path in files if path.exists()]
-    if len(there) == len(files):
-        return
-    folder = settings.checkpoint.parent
-    if there or files != (folder / "best.pt", folder / "tokenizer.json"):
-        missing = next(path for path in files if path not in there)
-        raise SetupError(f"{missing} is missing: put it there, or correct SEEDMILL_CHECKPOINT and SEEDMILL_TOKENIZER")
-    command = [sys.executable, "-m", "worker", "checkpoint", "init", "--preset", "demo", "--out", str(folder)]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
-    if made.returncode:
-        raise SetupError(f"the demo checkpoint could not be made: {made.stderr.strip()}")
-    console.print(f"[yellow]no checkpoint in {escape(str(folder))}/: made an untrained one[/]")
+    for path, variable in ((settings.checkpoint, "SEEDMILL_CHECKPOINT"), (settings.tokenizer, "SEEDMILL_TOKENIZER")):
+        if not path.exists():
+            raise SetupError(
+                f"{path.absolute()} is missing: put it there, or correct {variable}; "
+                "the demo's own come back with: git checkout checkpoints"
+            )
 
 
 def is_untrained(client: Client) -> bool:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from producer.client import Client
-from worker.commands.demo import UNTRAINED, ensure_checkpoint, is_untrained
+from worker.commands.demo import UNTRAINED, check_model_files, is_untrained
 from worker.errors import SetupError
 from worker.files import write_atomically
 from worker.local.process import Process
@@ -37,11 +37,11 @@ def up(
     s3_port: Annotated[int, typer.Option(help="Port of the S3 server; another is found if it is taken.")] = 9000,
 ) -> None:
     """Start the stack, print where everything is, and stop it on Ctrl-C."""
+    check_model_files()
     console = Console(highlight=False)
     try:
         with ending_on_signals(), running_stack(data) as stack:
             with console.status("starting"):
-                ensure_checkpoint(console)
                 stack.start_servers(redis_port=redis_port, s3_port=s3_port)
                 worker = stack.start_worker()
             announce(stack, worker, console)

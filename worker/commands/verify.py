@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -18,7 +19,7 @@ from producer.seeds import parse_seeds
 from worker.loading import load_engine
 from worker.settings import WorkerSettings
 from worker.storage import ObjectStore
-from worker.verify import GOOD, Finding, Verified, published_seeds, verify
+from worker.verify import GOOD, Finding, Verified, other_models, published_seeds, verify
 
 SHOWN_ROWS = 20
 """Above so many seeds only those that are not the same are listed."""
@@ -47,6 +48,8 @@ def compare(
     if sample:
         wanted = published_seeds(store, engine.info.id, sample)
     found = [*others, *verify(engine, store, wanted)]
+    if sample and not found and (names := other_models(store, engine.info.id)):
+        print(f"nothing is published by {engine.info.id}, but by another model: {', '.join(names)}", file=sys.stderr)
     report(found, engine.info.id, as_json=as_json)
     if not found or any(item.finding not in GOOD for item in found):
         raise typer.Exit(EXIT_FAILED)

@@ -6,7 +6,7 @@ Values come in from a checkpoint or a preset and are checked; nothing here impor
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -24,12 +24,18 @@ MAX_IMAGE_SIZE = 8192
 """Largest height and width of a picture in pixels; like the limits above far beyond sense, and within memory."""
 
 
+MAX_COORDINATES = 2**26
+"""Most values of the coordinate features of a grid, so that a small file cannot ask for much memory."""
+
+
 class _Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class PictureConfig(_Config):
-    """The picture decoder: a small grid, doubled between stages and enlarged by ``shuffle`` at the end."""
+    """The grid decoder: a small grid, doubled between stages and enlarged by ``shuffle`` at the end."""
+
+    kind: Literal["grid"] = "grid"
 
     start: Side
     """Height and width of the first grid."""
@@ -57,7 +63,60 @@ class PictureConfig(_Config):
             raise ValueError(f"{len(self.channels)} channels but {len(self.blocks)} blocks: give one of each a stage")
         if self.size > MAX_IMAGE_SIZE:
             raise ValueError(f"pictures of {self.size}x{self.size} pixels are too large: at most {MAX_IMAGE_SIZE}")
+        if (self.size // self.shuffle) ** 2 * (3 + 4 * self.frequencies) > MAX_COORDINATES:
+            raise ValueError("its grids are too large: take a larger shuffle, or fewer frequencies")
         return self
+
+
+class CodesConfig(_Config):
+    """What is read off the latent: choices, each of a few, and continuous values."""
+
+    choices: tuple[tuple[str, Annotated[int, Field(ge=2, le=256)]], ...] = Field(min_length=1, max_length=64)
+    """Name and number of each."""
+    values: Width
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [name for name, _ in self.choices]
+        if len(set(names)) < len(names) or "" in names:
+            raise ValueError(f"choices need names that differ, not {', '.join(map(repr, names))}")
+        return self
+
+    @property
+    def hot(self) -> int:
+        """Width of the choices one-hot."""
+        return sum(size for _, size in self.choices)
+
+    @property
+    def features(self) -> int:
+        """Width of the choices one-hot and the values side by side; one output of the projection each."""
+        return self.hot + self.values
+
+
+class LayersConfig(_Config):
+    """The layered decoder: planes in learned poses and colours, finished on the canvas of a style."""
+
+    kind: Literal["layers"] = "layers"
+    size: Side
+    """Height and width of the picture, and of the canvases, in pixels."""
+    plane: Side
+    """Height and width of a learned plane."""
+    layers: tuple[str, ...] = Field(min_length=1, max_length=64)
+    """For each layer from back to front the choice that picks its plane."""
+    textures: Width
+    """Channels of a canvas beside its two of displacement."""
+    pose_width: Width
+    color_width: Width
+    finish_width: Width
+    """Hidden widths of the networks that make poses, colours and pixels."""
+    scene: str = "scene"
+    style: str = "style"
+    mirror: str = "mirror"
+    """Names of the choices that pick the set of layers, the canvas, and whether the content is mirrored."""
+
+    def shapes(self, codes: CodesConfig) -> int:
+        """Return the number of planes of a layer."""
+        return max(dict(codes.choices)[name] for name in self.layers)
 
 
 class TextConfig(_Config):
@@ -92,8 +151,36 @@ class ModelConfig(_Config):
     """Short name, shown in logs and in the picture's metadata."""
     latent_dim: Width = 1024
     vocab_size: Annotated[int, Field(ge=1, le=1_000_000)] = 1266
-    picture: PictureConfig
+    codes: CodesConfig | None = None
+    """What is read off the latent first; without it the decoders see the latent itself."""
+    picture: PictureConfig | LayersConfig = Field(discriminator="kind")
     text: TextConfig
+
+    @model_validator(mode="before")
+    @classmethod
+    def _grid_is_the_default(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(picture := data.get("picture"), dict) and "kind" not in picture:
+            return {**data, "picture": {**picture, "kind": "grid"}}
+        return data
+
+    @model_validator(mode="after")
+    def _layers_have_their_choices(self) -> Self:
+        if isinstance(self.picture, LayersConfig):
+            if self.codes is None:
+                raise ValueError("a picture of kind 'layers' needs codes")
+            named = {*self.picture.layers, self.picture.scene, self.picture.style, self.picture.mirror}
+            if missing := sorted(named - dict(self.codes.choices).keys()):
+                raise ValueError(f"codes have no choice named {', '.join(missing)}")
+            if dict(self.codes.choices)[self.picture.mirror] != 2:
+                raise ValueError(f"the choice {self.picture.mirror!r} must be one of 2: mirrored or not")
+            if self.codes.values < 2:
+                raise ValueError("a picture of kind 'layers' needs two values or more: they shift its canvas")
+        return self
+
+    @property
+    def text_inputs(self) -> int:
+        """Width of what the caption decoder reads: the latent, or the choices one-hot."""
+        return self.latent_dim if self.codes is None else self.codes.hot
 
     @model_validator(mode="after")
     def _special_tokens_are_tokens(self) -> Self:
@@ -124,12 +211,28 @@ class ModelConfig(_Config):
             ) from error
 
 
+DEMO_CODES = CodesConfig(
+    choices=(
+        *(("scene", 6), ("style", 6), ("time", 4), ("palette", 6)),
+        *(("variant", 4), ("detail", 4), ("mirror", 2), ("wording", 8)),
+    ),
+    values=16,
+)
+DEMO_LAYERS = LayersConfig(
+    size=256,
+    plane=96,
+    layers=("variant", "time", "variant", "variant", "detail", "variant", "detail", "detail"),
+    textures=4,
+    pose_width=128,
+    color_width=128,
+    finish_width=32,
+)
+
 PRESETS: Mapping[str, ModelConfig] = {
     "demo": ModelConfig(
         name="demo",
-        picture=PictureConfig(
-            start=8, stem=32, channels=(128, 128, 96, 48), blocks=(1, 1, 1, 1), shuffle=4, style=128, frequencies=2
-        ),
+        codes=DEMO_CODES,
+        picture=DEMO_LAYERS,
         text=TextConfig(width=96, layers=2, heads=4, prefix=2),
     ),
     "large": ModelConfig(

@@ -1,9 +1,6 @@
 """The model at work: a batch of seeds in, pictures and captions out, the same bits whatever the batch.
 
-Floating-point results change with the shape of a batch and with the number of threads. So a result is *defined* by
-one canonical shape for each class of device (CanonicalShape), and every batch is computed in that shape: on the CPU
-one picture at a time on one thread, many of them side by side, and captions in rows of eight; on CUDA one padded
-batch. Knows nothing of queues, files of pictures, or storage.
+Knows nothing of queues, files of pictures, or storage.
 """
 
 from __future__ import annotations
@@ -12,43 +9,25 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from worker.errors import CheckpointError, DeviceError, SetupError
-from worker.model.checkpoint import Checkpoint, load_checkpoint
-from worker.model.config import ARCHITECTURE
+from worker.errors import DeviceError, SetupError
+from worker.model.decoders import CanonicalShape, CpuDecoder, CudaDecoder, Decoder, shape_for
 from worker.model.latents import draw_latents
-from worker.model.network import SeedNetwork
+from worker.model.loaded import LoadedModel, Precision, load_model
 from worker.model.tokenizer import CaptionTokenizer
-from worker.threads import started_pool
 
-PRECISION = "fp32"
-SELF_CHECK_SEEDS = (0, 1, 42)
+SELF_CHECK_SEEDS = (*range(16), 42)
+"""Generated together, more than a block of any canonical shape."""
 
-
-@dataclass(frozen=True, slots=True)
-class CanonicalShape:
-    """The shape in which every result of a device class is computed; part of the model id."""
-
-    device: str
-    picture_rows: int
-    text_rows: int
-    threads: int | None
-
-
-CANONICAL_SHAPES = {
-    "cpu": CanonicalShape("cpu", picture_rows=1, text_rows=8, threads=1),
-    "cuda": CanonicalShape("cuda", picture_rows=32, text_rows=32, threads=None),
-}
+SELF_CHECK_ALONE = (42, 7, 0)
+"""Generated alone as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +39,8 @@ class ModelInfo:
     architecture: str
     precision: str
     trained: bool
+    weights: str
+    """Where in the checkpoint file the weights were."""
     checkpoint_sha256: str
     tokenizer_sha256: str
     latent_dim: int
@@ -78,74 +59,21 @@ class Generated:
     caption: str
 
 
-class Decoder(Protocol):
-    """Latents float32 [B, latent_dim] to pixels uint8 [B, 3, H, W] and token ids int64 [B, T], all on the CPU."""
-
-    def decode(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Return pixels and token ids."""
-        ...
-
-
-class CpuDecoder:
-    """Pictures one at a time, each on one thread, on as many threads as there are cores; captions in padded rows."""
-
-    def __init__(self, network: SeedNetwork, shape: CanonicalShape, threads: int) -> None:
-        _channels_last(network)
-        self._network = network
-        self._shape = shape
-        self._pool = _single_threaded_pool(threads)
-
-    def decode(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """See :class:`Decoder`."""
-        tokens = self._pool.map(self._tokens, torch.split(latents, self._shape.text_rows))
-        pixels = self._pool.map(self._pixels, torch.split(latents, self._shape.picture_rows))
-        return torch.cat(list(pixels)), torch.cat(list(tokens))
-
-    @torch.inference_mode()
-    def _pixels(self, latents: Tensor) -> Tensor:
-        return _to_bytes(self._network.decode_pictures(latents))
-
-    @torch.inference_mode()
-    def _tokens(self, latents: Tensor) -> Tensor:
-        return self._network.decode_tokens(_pad(latents, self._shape.text_rows))[: len(latents)]
-
-
-class CudaDecoder:
-    """One padded batch at a time, with TF32 off and deterministic convolutions."""
-
-    def __init__(self, network: SeedNetwork, shape: CanonicalShape, device: torch.device) -> None:
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cudnn.deterministic = True
-        torch.backends.cudnn.benchmark = False
-        self._network = network.to(device)
-        _channels_last(network)
-        self._shape = shape
-        self._device = device
-
-    def decode(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """See :class:`Decoder`."""
-        pixels = self._run(lambda x: _to_bytes(self._network.decode_pictures(x)), latents, self._shape.picture_rows)
-        return pixels, self._run(self._network.decode_tokens, latents, self._shape.text_rows)
-
-    @torch.inference_mode()
-    def _run(self, part_of: Callable[[Tensor], Tensor], latents: Tensor, rows: int) -> Tensor:
-        parts = torch.split(latents, rows)
-        return torch.cat([part_of(_pad(part, rows).to(self._device))[: len(part)] for part in parts]).cpu()
-
-
 class Engine:
     """A loaded model on its device.
 
     Args:
-        checkpoint_path: a ``best.pt`` written by this program.
+        checkpoint_path: a ``best.pt`` or a ``.safetensors`` file.
         tokenizer_path: the ``tokenizer.json`` that belongs to it.
         device: ``cuda``, ``cuda:N``, ``cpu``, or ``None`` for the first of these that is there.
+        architecture: ``module:Class`` of the user's own network (architecture.Architecture); ``None`` for the built-in
+            one.
+        precision: ``fp32``, or ``bf16`` for bfloat16; part of the model id, since results differ.
         latent_dim, vocab_size: if given, what the checkpoint must have.
         threads: pictures that a CPU decodes side by side; ``None`` for one a core. Does not change any result.
 
     Raises:
-        CheckpointError, TokenizerError, DeviceError: with what to do about it.
+        CheckpointError, ArchitectureError, TokenizerError, DeviceError: with what to do about it.
     """
 
     def __init__(
@@ -154,22 +82,42 @@ class Engine:
         tokenizer_path: str | Path,
         *,
         device: str | None = None,
+        architecture: str | None = None,
+        precision: Precision = "fp32",
         latent_dim: int | None = None,
         vocab_size: int | None = None,
         threads: int | None = None,
     ) -> None:
         self.device = resolve_device(device)
-        checkpoint = load_checkpoint(checkpoint_path)
         self._tokenizer = CaptionTokenizer(tokenizer_path)
-        _check_dimensions(checkpoint, self._tokenizer, latent_dim, vocab_size)
-        self.shape = CANONICAL_SHAPES[self.device.type]
-        self.info = _describe(checkpoint, self._tokenizer, self.shape)
-        network = checkpoint.build()
+        model = load_model(
+            checkpoint_path,
+            self._tokenizer,
+            architecture=architecture,
+            precision=precision,
+            latent_dim=latent_dim,
+            vocab_size=vocab_size,
+        )
+        self.shape = shape_for(self.device.type, model.network)
+        self.info = _describe(model, self._tokenizer, self.shape)
         self._decoder: Decoder
         if self.device.type == "cpu":
-            self._decoder = CpuDecoder(network, self.shape, threads or usable_cores())
+            self._decoder = CpuDecoder(model.network, self.shape, threads or usable_cores())
         else:
-            self._decoder = CudaDecoder(network, self.shape, self.device)
+            self._decoder = CudaDecoder(model.network, self.shape, self.device)
+        if architecture:
+            self.self_check()
+
+    def facts(self) -> dict[str, str]:
+        """Return what a log line says of the model."""
+        info = self.info
+        return {
+            "model_id": info.id,
+            "device": str(self.device),
+            "architecture": info.architecture,
+            "precision": info.precision,
+            "weights": info.weights,
+        }
 
     def generate(self, seeds: Sequence[int]) -> list[Generated]:
         """Return one result per seed, in order; each depends on its own seed alone."""
@@ -180,7 +128,7 @@ class Engine:
         pictures = pixels.permute(0, 2, 3, 1).contiguous().numpy()
         return [
             Generated(seed, picture, self._tokenizer.decode(ids))
-            for seed, picture, ids in zip(seeds, pictures, tokens.tolist(), strict=True)
+            for seed, picture, ids in zip(seeds, pictures, tokens, strict=True)
         ]
 
     def self_check(self) -> None:
@@ -190,14 +138,23 @@ class Engine:
             SetupError: if it does not; the model must not serve then.
         """
         together = self.generate(SELF_CHECK_SEEDS)
-        for wanted in reversed(together):
-            (alone,) = self.generate([wanted.seed])
-            if alone.caption != wanted.caption or not np.array_equal(alone.pixels, wanted.pixels):
-                raise SetupError(
-                    f"self-check failed: seed {wanted.seed} gives other bits alone than in a batch of "
-                    f"{len(together)} on {self.device} (torch {torch.__version__}): this machine cannot keep the "
-                    "promise of one result per seed; report it with the output of: python -m worker doctor"
-                )
+        for wanted in (together[SELF_CHECK_SEEDS.index(seed)] for seed in SELF_CHECK_ALONE):
+            first, second = self.generate([wanted.seed])[0], self.generate([wanted.seed])[0]
+            if not _same(first, second):
+                cause = "twice alone gave two results: the model draws random numbers, or keeps something between calls"
+            elif not _same(first, wanted):
+                cause = f"alone gives other bits than in a batch of {len(together)}: a row depends on its company"
+            else:
+                continue
+            raise SetupError(
+                f"self-check failed: seed {wanted.seed} {cause} ({self.info.architecture} on {self.device}, torch "
+                f"{torch.__version__}): the promise of one result per seed cannot be kept; look into the model, or "
+                "report it with the output of: python -m worker doctor"
+            )
+
+
+def _same(first: Generated, second: Generated) -> bool:
+    return first.caption == second.caption and np.array_equal(first.pixels, second.pixels)
 
 
 def resolve_device(name: str | None) -> torch.device:
@@ -224,74 +181,29 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _describe(checkpoint: Checkpoint, tokenizer: CaptionTokenizer, shape: CanonicalShape) -> ModelInfo:
+def _describe(model: LoadedModel, tokenizer: CaptionTokenizer, shape: CanonicalShape) -> ModelInfo:
     identity = {
-        "checkpoint": checkpoint.sha256,
+        "checkpoint": model.sha256,
         "tokenizer": tokenizer.sha256,
-        "architecture": ARCHITECTURE,
-        "precision": PRECISION,
+        "architecture": model.architecture,
+        "precision": model.precision,
         "shape": asdict(shape),
+        "sizes": [model.latent_dim, model.vocab_size, model.image_size],
     }
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    name = re.sub(r"[^a-z0-9]+", "-", checkpoint.config.name.lower()).strip("-")[:32] or "model"
+    name = re.sub(r"[^a-z0-9]+", "-", model.name.lower()).strip("-")[:32] or "model"
     return ModelInfo(
         id=f"{name}-{digest[:16]}",
-        name=checkpoint.config.name,
-        architecture=ARCHITECTURE,
-        precision=PRECISION,
-        trained=checkpoint.trained,
-        checkpoint_sha256=checkpoint.sha256,
+        name=model.name,
+        architecture=model.architecture,
+        precision=model.precision,
+        trained=model.trained,
+        weights=model.weights,
+        checkpoint_sha256=model.sha256,
         tokenizer_sha256=tokenizer.sha256,
-        latent_dim=checkpoint.config.latent_dim,
-        vocab_size=checkpoint.config.vocab_size,
-        image_size=checkpoint.config.image_size,
+        latent_dim=model.latent_dim,
+        vocab_size=model.vocab_size,
+        image_size=model.image_size,
         device=shape.device,
-        parameters=checkpoint.parameters,
+        parameters=model.parameters,
     )
-
-
-def _check_dimensions(
-    checkpoint: Checkpoint, tokenizer: CaptionTokenizer, latent_dim: int | None, vocab_size: int | None
-) -> None:
-    config = checkpoint.config
-    for name, asked, found in (
-        ("latent_dim", latent_dim, config.latent_dim),
-        ("vocab_size", vocab_size, config.vocab_size),
-    ):
-        if asked is not None and asked != found:
-            raise CheckpointError(
-                f"{name}={asked} was asked for, but {checkpoint.path} has {name}={found}: give {found}"
-            )
-    if tokenizer.vocab_size != config.vocab_size:
-        raise CheckpointError(
-            f"{tokenizer.path} has {tokenizer.vocab_size} tokens, but {checkpoint.path} has "
-            f"vocab_size={config.vocab_size}: the two files do not belong together"
-        )
-
-
-def _single_threaded_pool(threads: int) -> ThreadPoolExecutor:
-    """Return a pool whose threads compute on one core each, leaving the thread settings of the caller alone."""
-    before = torch.get_num_threads()
-
-    def prepare() -> None:
-        torch.get_num_threads()  # makes PyTorch initialise the thread first, or it would undo the next line later
-        torch.set_num_threads(1)
-
-    try:
-        return started_pool(threads, "decode", setting="SEEDMILL_CPU_THREADS", prepare=prepare)
-    finally:
-        torch.set_num_threads(before)
-
-
-def _channels_last(network: SeedNetwork) -> None:
-    network.picture.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def _pad(latents: Tensor, rows: int) -> Tensor:
-    if len(latents) == rows:
-        return latents
-    return torch.cat([latents, latents.new_zeros(rows - len(latents), latents.shape[1])])
-
-
-def _to_bytes(pictures: Tensor) -> Tensor:
-    return (pictures * 255).round_().to(torch.uint8)

@@ -17,8 +17,11 @@ GROUPS = 8
 
 
 def coordinate_features(size: int, frequencies: int) -> Tensor:
-    """Return [1, 3 + 4 * frequencies, size, size]: x, y, radius, and sines and cosines of x and y by octaves."""
-    axis = (torch.arange(size, dtype=torch.float64) + 0.5) / size * 2 - 1
+    """Return [1, 3 + 4 * frequencies, size, size]: x, y, radius, and sines and cosines of x and y by octaves.
+
+    Always on the CPU, also where a network is built without memory of its own (on the meta device).
+    """
+    axis = (torch.arange(size, dtype=torch.float64, device="cpu") + 0.5) / size * 2 - 1
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     features = [x, y, (x * x + y * y).sqrt()]
     for octave in range(frequencies):
@@ -99,6 +102,7 @@ class PictureDecoder(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         """Return pictures float32 [B, 3, size, size] in [0, 1] for latents float32 [B, latent_dim]."""
+        latents = latents.to(self.style.weight.dtype)
         style = functional.silu(self.style(latents))
         x = self.stem(latents).view(len(latents), self.config.stem, self.config.start, self.config.start)
         for index, stage in enumerate(self.stages):
@@ -106,4 +110,4 @@ class PictureDecoder(nn.Module):
                 x = functional.interpolate(x, scale_factor=2, mode="bilinear")
             x = stage(x, style)
         x = self.head(functional.silu(self.norm(x, style)))
-        return torch.sigmoid(functional.pixel_shuffle(x, self.config.shuffle))
+        return torch.sigmoid(functional.pixel_shuffle(x.float(), self.config.shuffle))

@@ -1,6 +1,6 @@
 """The caption decoder: a causal transformer that reads a few vectors made from the latent and writes tokens greedily.
 
-Input float32 [B, latent_dim], output int64 [B, max_tokens], padded behind the end token.
+Input float32 [B, inputs], output int64 [B, max_tokens], padded behind the end token.
 """
 
 from __future__ import annotations
@@ -41,31 +41,34 @@ class Layer(nn.Module):
 
 
 class TextDecoder(nn.Module):
-    """Latent to token ids."""
+    """Latents, or the choices read off them, to token ids."""
 
     allowed: Tensor
 
-    def __init__(self, latent_dim: int, vocab_size: int, config: TextConfig) -> None:
+    def __init__(self, inputs: int, vocab_size: int, config: TextConfig) -> None:
         super().__init__()
         self.config = config
-        self.prefix = nn.Linear(latent_dim, config.prefix * config.width)
+        self.prefix = nn.Linear(inputs, config.prefix * config.width)
         self.tokens = nn.Embedding(vocab_size, config.width)
         self.positions = nn.Embedding(config.prefix + 1 + config.max_tokens, config.width)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
         self.head = nn.Linear(config.width, vocab_size)
-        forbidden = torch.zeros(vocab_size)
+        forbidden = torch.zeros(vocab_size, device="cpu")
         forbidden[[config.pad_id, config.bos_id, config.unk_id]] = -torch.inf
         self.register_buffer("allowed", forbidden, persistent=False)
 
     def forward(self, latents: Tensor, tokens: Tensor) -> Tensor:
-        """Return logits float32 [B, T, vocab] of the token after each of ``tokens`` int64 [B, T], for training."""
+        """Return logits float32 [B, T, vocab] of the token after each of ``tokens`` int64 [B, T], for training.
+
+        ``latents`` are float32 [B, inputs], latents or choices.
+        """
         x = torch.cat([self._read(latents), self.tokens(tokens)], dim=1)
         x, _ = self._run(x + self.positions.weight[: x.shape[1]], None)
         return self._logits(x[:, self.config.prefix :])
 
     def generate(self, latents: Tensor) -> Tensor:
-        """Return greedy captions, int64 [B, max_tokens], for latents float32 [B, latent_dim]."""
+        """Return greedy captions, int64 [B, max_tokens], for latents or choices float32 [B, inputs]."""
         config = self.config
         current = torch.full((len(latents), 1), config.bos_id, device=latents.device)
         x = torch.cat([self._read(latents), self.tokens(current)], dim=1)
@@ -87,7 +90,7 @@ class TextDecoder(nn.Module):
         return written
 
     def _read(self, latents: Tensor) -> Tensor:
-        prefix: Tensor = self.prefix(latents)
+        prefix: Tensor = self.prefix(latents.to(self.prefix.weight.dtype))
         return prefix.view(len(latents), self.config.prefix, self.config.width)
 
     def _run(self, x: Tensor, caches: list[Cache] | None) -> tuple[Tensor, list[Cache]]:
@@ -99,4 +102,4 @@ class TextDecoder(nn.Module):
 
     def _logits(self, x: Tensor) -> Tensor:
         logits: Tensor = self.head(self.norm(x))
-        return logits
+        return logits.float()

@@ -16,6 +16,8 @@ from tokenizers.pre_tokenizers import Whitespace
 from worker.errors import TokenizerError
 
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<unk>")
+END_TOKENS = ("<eos>", "</s>", "[EOS]", "[SEP]", "<|endoftext|>", "<|end_of_text|>")
+"""How tokenizers call the token that ends a text."""
 WORDS_FILE = Path(__file__).with_name("words.txt")
 
 
@@ -36,7 +38,7 @@ class CaptionTokenizer:
         except OSError as error:
             raise TokenizerError(
                 f"{self.path.absolute()}: cannot be read ({error.strerror}): put your tokenizer.json there, "
-                "or make an untrained pair with: python -m worker checkpoint init --preset demo"
+                "or get the demo's back with: git checkout checkpoints"
             ) from error
         try:
             self._tokenizer = Tokenizer.from_buffer(data)
@@ -46,6 +48,7 @@ class CaptionTokenizer:
                 "tokenizer.json that belongs to the checkpoint"
             ) from error
         self.sha256 = hashlib.sha256(data).hexdigest()
+        self._ends = {self._tokenizer.token_to_id(token) for token in END_TOKENS} - {None}
 
     @property
     def vocab_size(self) -> int:
@@ -53,8 +56,12 @@ class CaptionTokenizer:
         return int(self._tokenizer.get_vocab_size(with_added_tokens=True))
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of the ids without special tokens."""
-        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
+        """Return the text of the ids without special tokens, up to the first end token that is not the first token.
+
+        The first one may be the same token, where a tokenizer has one for the beginning and the end.
+        """
+        end = next((place for place, token in enumerate(ids) if place and token in self._ends), len(ids))
+        return str(self._tokenizer.decode(list(ids[:end]), skip_special_tokens=True)).strip()
 
 
 def build_tokenizer() -> Tokenizer:

@@ -1,0 +1,1 @@
+"""The demo checkpoint: its weights, and the recipe that made them."""
