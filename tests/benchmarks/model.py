@@ -79,7 +79,10 @@ def speed(files: tuple[Path, Path], precision: Precision, repeats: int) -> dict[
     latents = draw_latents(range(8), network.config.latent_dim)
     rows = CANONICAL_SHAPES["cpu"].text_rows
     peak = peak_gflops(DTYPES[precision])
-    batches = {n: cpu_ms(partial(network.decode_pictures, latents[:n]), repeats) / n for n in BATCHES}
+    batches = {1: cpu_ms(partial(network.decode_pictures, latents[:1]), repeats)}
+    for n in BATCHES[1:]:
+        if n * batches[1] < LONGEST_MS:
+            batches[n] = cpu_ms(partial(network.decode_pictures, latents[:n]), repeats) / n
     flops = operations(lambda: network.decode_pictures(latents[:1]))
     gflops = flops / batches[1] / 1e6
     lone = cpu_ms(lambda: network.decode_tokens(latents[:1]), repeats)

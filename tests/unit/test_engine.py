@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.support import TINY, write_model
-from worker.errors import CheckpointError, DeviceError, SetupError
+from worker.errors import CheckpointError, DecodeError, DeviceError, SetupError
 from worker.model.decoders import CANONICAL_SHAPES, CpuDecoder, _padded
 from worker.model.engine import Engine, Generated
 from worker.model.latents import draw_latents
@@ -150,6 +150,13 @@ class Watched:
     def decode_tokens(self, latents: torch.Tensor) -> torch.Tensor:
         self.seen.append(("tokens", len(latents), torch.get_num_threads()))
         return torch.zeros((len(latents), 1), dtype=torch.int64)
+
+
+def test_a_picture_that_is_not_finite_is_an_error_and_no_picture() -> None:
+    network: Any = Watched()
+    network.decode_pictures = lambda latents: torch.full((len(latents), 3, 2, 2), torch.nan)
+    with pytest.raises(DecodeError, match="not finite"):
+        CpuDecoder(network, CANONICAL_SHAPES["cpu"], threads=1).decode(torch.zeros(2, 4))
 
 
 @pytest.mark.parametrize("latent_dim", [30, 33, 129])

@@ -225,7 +225,7 @@ def _is_joint(network: Any) -> bool:
 
 def _tokens_and_pixels(network: Any, latents: Tensor) -> tuple[Tensor, ...]:
     pictures, tokens = network.decode(latents)
-    return tokens, to_bytes(pictures)
+    return tokens, to_bytes(pictures), _are_finite(pictures)
 
 
 def _tokens(network: Any, latents: Tensor) -> tuple[Tensor, ...]:
@@ -233,11 +233,20 @@ def _tokens(network: Any, latents: Tensor) -> tuple[Tensor, ...]:
 
 
 def _pixels(network: Any, latents: Tensor) -> tuple[Tensor, ...]:
-    return (to_bytes(network.decode_pictures(latents)),)
+    pictures = network.decode_pictures(latents)
+    return to_bytes(pictures), _are_finite(pictures)
+
+
+def _are_finite(pictures: Tensor) -> Tensor:
+    """Return for each picture whether all its values are numbers; looked at later, so that a GPU need not wait."""
+    return pictures.isfinite().flatten(1).all(dim=1)
 
 
 def _parts(network: Any, shape: CanonicalShape) -> list[tuple[int, Compute]]:
-    """Return what is computed for a batch, rows at a time and how; all results in order are tokens and pixels."""
+    """Return what is computed for a batch, rows at a time and how.
+
+    All results in order are tokens, pixels, and whether these are finite.
+    """
     if _is_joint(network):
         return [(shape.picture_rows, _tokens_and_pixels)]
     return [(shape.text_rows, _tokens), (shape.picture_rows, _pixels)]
@@ -255,7 +264,9 @@ def _padded(compute: Compute, network: Any, latents: Tensor, rows: int) -> tuple
 
 
 def _joined(parts: Sequence[Sequence[tuple[Tensor, ...]]]) -> Decoded:
-    tokens, pixels = [pieces for part in parts for pieces in zip(*part, strict=True)]
+    tokens, pixels, finite = [pieces for part in parts for pieces in zip(*part, strict=True)]
+    if not bool(torch.cat(finite).all()):
+        raise DecodeError("the network gave a picture with values that are not finite: its weights are broken")
     return torch.cat(pixels), [row for piece in tokens for row in piece.tolist()]
 
 
@@ -274,13 +285,7 @@ def _single_threaded_pool(threads: int) -> ThreadPoolExecutor:
 
 
 def to_bytes(pictures: Tensor) -> Tensor:
-    """Return pictures as uint8; floating point in [0, 1] is rounded to the nearest step of 255.
-
-    Raises:
-        DecodeError: if a value is not finite, which no picture can show.
-    """
+    """Return pictures as uint8; floating point in [0, 1] is rounded to the nearest step of 255."""
     if pictures.dtype == torch.uint8:
         return pictures
-    if not bool(pictures.isfinite().all()):
-        raise DecodeError("the network gave a picture with values that are not finite: its weights are broken")
     return (pictures.float().clamp(0, 1) * 255).round_().to(torch.uint8)
