@@ -119,7 +119,7 @@ def test_the_self_check_passes_on_this_machine(demo: Engine) -> None:
     demo.self_check()
 
 
-@pytest.mark.parametrize("odd", [0, 7, 16])
+@pytest.mark.parametrize("odd", [0, 1, 2])
 def test_the_self_check_refuses_a_model_whose_results_depend_on_the_company(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch, odd: int
 ) -> None:
