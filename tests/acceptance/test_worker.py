@@ -85,7 +85,7 @@ def test_a_range_of_several_chunks_is_counted_exactly(client: Client) -> None:
 def test_the_worker_is_seen_with_its_model(client: Client, worker: Process) -> None:
     (seen,) = [found for found in client.queue().workers if found["pid"] == worker.pid]
     assert seen["model_id"].startswith("demo-")
-    assert (seen["device"], seen["trained"]) == ("cpu", False)
+    assert (seen["device"], seen["trained"]) == ("cpu", True)
 
 
 def test_the_model_is_warm_before_the_first_message_is_taken(client: Client, worker: Process) -> None:
