@@ -86,18 +86,24 @@ def speed(files: tuple[Path, Path], precision: Precision, repeats: int) -> dict[
     for n in BATCHES[1:]:
         if n * batches[1] < LONGEST_MS:
             batches[n] = cpu_ms(partial(network.decode_pictures, latents[:n]), repeats) / n
-    flops = operations(lambda: network.decode_pictures(latents[:1]))
-    gflops = flops / batches[1] / 1e6
-    lone = cpu_ms(lambda: network.decode_tokens(latents[:1]), repeats)
+    captions = cpu_ms(lambda: network.decode_tokens(latents[:rows]), repeats)
     return {
         "peak_gflops": peak,
-        "picture_gflop": flops / 1e9,
-        "picture_ms": batches[1],
-        "picture_gflops": gflops,
-        "picture_share_of_peak": gflops / peak,
+        **_shares("picture", batches[1], operations(lambda: network.decode_pictures(latents[:1])), peak),
         "picture_ms_by_batch": batches,
-        "captions_in_canonical_rows_ms": cpu_ms(lambda: network.decode_tokens(latents[:rows]), repeats),
-        "lone_caption_alone_ms": lone,
+        **_shares("captions", captions, operations(lambda: network.decode_tokens(latents[:rows])), peak),
+        "lone_caption_alone_ms": cpu_ms(lambda: network.decode_tokens(latents[:1]), repeats),
+    }
+
+
+def _shares(name: str, ms: float, flops: int, peak: float) -> dict[str, float]:
+    """Return time, operations, speed and share of the peak of one part of the model."""
+    gflops = flops / ms / 1e6
+    return {
+        f"{name}_ms": ms,
+        f"{name}_gflop": flops / 1e9,
+        f"{name}_gflops": gflops,
+        f"{name}_share_of_peak": gflops / peak,
     }
 
 
