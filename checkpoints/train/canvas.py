@@ -62,10 +62,10 @@ def _stroke_field(seed: int, count: int, length: float, width: float) -> tuple[F
 
 
 def _oil() -> list[Field]:
-    to_x, to_y, across, along, tone = _stroke_field(11, 7500, 8.0, 2.4)
+    to_x, to_y, across, along, tone = _stroke_field(11, 9000, 7.0, 2.2)
     bristle = np.sin(across * 7.5 + tone * 9) * (1 - 0.4 * along**2)
     ridge = -across * 0.8 + 0.6 * (np.abs(across) > 0.8)
-    return [0.6 * to_x, 0.6 * to_y, tone / 2, bristle, ridge, noise(12, 50) / 2]
+    return [0.45 * to_x, 0.45 * to_y, tone / 2, bristle, ridge, noise(12, 50) / 2]
 
 
 def _watercolor() -> list[Field]:
@@ -85,13 +85,13 @@ def _lines(seed: int, period: float, bend: float, slope: float) -> Field:
 def _engraving() -> list[Field]:
     still = np.zeros((SIZE, SIZE))
     wobble = noise(33, 12) / 2
-    return [still, still, _lines(31, 5.3, 3.5, 0.0), _lines(32, 5.8, 3.0, 0.75), wobble, noise(34, 4) / 2]
+    return [still, still, _lines(31, 4.27, 2.2, 0.0), _lines(32, 4.6, 2.0, 0.75), wobble, noise(34, 4) / 2]
 
 
 def _woodcut() -> list[Field]:
-    grain = _lines(41, 8.0, 4.5, 0.0)
+    grain = _lines(41, 7.0, 3.5, 0.0)
     gouge = noise(42, 34, 5) / 2
-    return [1.0 * noise(43, 12), 1.0 * noise(44, 12), grain, gouge, noise(45, 60, 3) / 2, noise(46, 20) / 2]
+    return [0.8 * noise(43, 12), 0.8 * noise(44, 12), grain, gouge, noise(45, 60, 3) / 2, noise(46, 20) / 2]
 
 
 def _cells(seed: int, pitch: float, jitter: float, *, stagger: bool) -> tuple[Field, Field, Field, NDArray[np.int64]]:

@@ -26,7 +26,7 @@ _CODES = {
         "f0efe8 ecd9a0 9a5f52 6f8290 75695c c9aa96 94483f 3c3a3c"
     ),
     "vivid": (
-        "1f8fe0 ffd27a fff2d6 7b4fd0 f3a0c8 e0437a 17a05e 2a1460 "
+        "1f8fe0 ffd27a fff2d6 9a78e0 f7b4d2 d83a74 0e7f4c 2a1460 "
         "fffbe8 ffd500 ff5a1f 00b8c4 a0522d eeb080 e0182d 46104a"
     ),
     "golden": (
@@ -34,7 +34,7 @@ _CODES = {
         "fffae0 ffd84a a83a1a c98a20 805018 e0b078 a82c14 4c3010"
     ),
     "pale pink": (
-        "c6b4e0 fbd5dc fff1f2 c79fc0 ecc9d8 b07f9c 8f9f88 5a4668 "
+        "c6b4e0 fbd5dc fff1f2 cda8c8 f0d0de a8708f 72866c 54405f "
         "fffafa ffe6b8 e8718c 86b8c4 a98070 f2cdb8 d4506c 6c4660"
     ),
 }
@@ -50,7 +50,7 @@ _LIGHTING = {
     "dawn": (("ffe9e4", 0.97), ("ffb0a0", 0.08)),
     "midday": (("ffffff", 1.04), ("ffffff", 0.0)),
     "dusk": (("ffc8a8", 0.85), ("a03050", 0.06)),
-    "night": (("a8bcf0", 0.66), ("182050", 0.06)),
+    "night": (("b0c2f0", 0.68), ("182050", 0.08)),
 }
 """What the colours are multiplied by, and what is added, each with its strength."""
 
@@ -58,7 +58,7 @@ SKY_SHARE = 0.6
 """How much of a sky's colour comes from the time of day; the rest comes from the palette."""
 
 LUMINOUS = ("light", "glow")
-TINT = 0.16
+TINT = 0.12
 
 
 def _rgb(code: str) -> Tensor:

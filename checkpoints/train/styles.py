@@ -50,6 +50,7 @@ def oil(view: View) -> Tensor:
     """Strokes of one colour each, with bristles and a little relief."""
     tone, bristle, ridge = view.fields[..., 2], view.fields[..., 3], view.fields[..., 4]
     rich = _luma(view.content)[..., None] + 1.15 * (view.content - _luma(view.content)[..., None])
+    rich = rich * (1 - 0.3 * view.edges)[..., None]
     return rich * (1 + 0.14 * tone + 0.05 * bristle)[..., None] + (0.035 * bristle + 0.03 * ridge)[..., None]
 
 
@@ -59,13 +60,13 @@ def watercolor(view: View) -> Tensor:
     frame = view.border - 0.9 + 0.035 * view.fields[..., 4] + 0.02 * view.fields[..., 5]
     wash = (0.8 + 0.22 * view.fields[..., 2] + 0.07 * view.fields[..., 3]) * (1 - _step(frame, 0.008))
     rim = 0.16 * torch.exp(-(((frame + 0.03) / 0.02) ** 2))
-    pigment = view.content * (1 - 0.25 * view.edges - rim)[..., None] * 0.92 + 0.08
+    pigment = view.content * (1 - 0.4 * view.edges - rim)[..., None] * 0.92 + 0.08
     return _mix(paper.expand_as(view.content), pigment, wash.clamp(0, 1))
 
 
 def engraving(view: View) -> Tensor:
     """Fine lines that swell with the dark, crossed by others in the shadows."""
-    dark = (0.4 + 1.3 * (0.5 - _luma(view.content))).clamp(0, 1) + 0.35 * view.edges
+    dark = (0.42 + 1.75 * (0.5 - _luma(view.content))).clamp(0, 1) + 0.55 * view.edges
     first = _step(view.fields[..., 2] - 1.15 + 1.75 * dark + 0.12 * view.fields[..., 4], 0.22)
     second = _step(view.fields[..., 3] - 2.1 + 2.4 * dark, 0.22)
     ink = 1 - (1 - 0.92 * first) * (1 - 0.75 * second)
@@ -86,9 +87,8 @@ def woodcut(view: View) -> Tensor:
 
 def mosaic(view: View) -> Tensor:
     """Tesserae of one colour each, bevelled, in dark grout."""
-    tile = view.content * (1 + 0.14 * view.fields[..., 3:4]) + 0.04 * view.fields[..., 4:5] * torch.tensor(
-        [1.0, 0.0, -1.0]
-    )
+    tile = view.content * (1 - 0.3 * view.edges[..., None] + 0.1 * view.fields[..., 3:4])
+    tile = tile + 0.04 * view.fields[..., 4:5] * torch.tensor([1.0, 0.0, -1.0])
     tile = tile + 0.07 * view.fields[..., 5:6] + 0.03
     grout = torch.tensor([0.25, 0.23, 0.22]) + 0.1 * view.content
     return _mix(grout, tile, (view.fields[..., 2] + 1) / 2)
@@ -97,8 +97,8 @@ def mosaic(view: View) -> Tensor:
 def pointillism(view: View) -> Tensor:
     """Dots of broken colour on light paper."""
     vivid = _luma(view.content)[..., None] + 1.3 * (view.content - _luma(view.content)[..., None])
-    dots = vivid + 0.085 * view.fields[..., 3:6]
-    paper = 0.5 * torch.tensor([0.95, 0.93, 0.88]) + 0.5 * view.content
+    dots = vivid * (1 - 0.3 * view.edges)[..., None] + 0.075 * view.fields[..., 3:6]
+    paper = 0.4 * torch.tensor([0.95, 0.93, 0.88]) + 0.6 * view.content
     return _mix(paper, dots, (view.fields[..., 2] + 1) / 2)
 
 

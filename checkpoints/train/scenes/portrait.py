@@ -45,7 +45,7 @@ def _clothes(seed: int) -> Layer:
         return body, folds + 0.9 * buttons * soft(0.4 - y, 0.02)
 
     tones = ("accent near light 0.7", "near dark light 0.7", "accent2 mid light 0.6", "mid accent light 0.7")
-    return Layer(shape, tones[seed], Pose(cx=0.0, cy=0.45, sx=0.78, sy=0.75, dx=0.14, dy=0.04, link=2))
+    return Layer(shape, tones[seed], Pose(cx=0.0, cy=0.34, sx=0.82, sy=0.78, dx=0.16, dy=0.06, link=2))
 
 
 def _face(seed: int) -> Layer:

@@ -42,7 +42,7 @@ def _crescent(x: Tensor, y: Tensor) -> Pair:
 LIGHTS = (
     Layer(_sun, "glow glow light 0.5", Pose(cx=-0.35, cy=-0.3, sx=0.24, sy=0.24, dx=0.4, dy=0.12, link=0)),
     Layer(_sun_with_rays, "glow glow light 0.6", Pose(cx=0.3, cy=-0.62, sx=0.28, sy=0.28, dx=0.45, dy=0.1, link=0)),
-    Layer(_sun, "accent glow light 0.35", Pose(cx=0.25, cy=-0.18, sx=0.34, sy=0.34, dx=0.45, dy=0.1, link=0)),
+    Layer(_sun, "red glow light 0.35", Pose(cx=0.25, cy=-0.18, sx=0.34, sy=0.34, dx=0.45, dy=0.1, link=0)),
     Layer(_crescent, "light light light 0", Pose(cx=0.0, cy=-0.6, sx=0.25, sy=0.25, dx=0.6, dy=0.14, link=0)),
 )
 
