@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import structlog
 import torch
 
@@ -24,17 +26,20 @@ def load_checked_engine(settings: WorkerSettings) -> Engine:
         SetupError: what :class:`~worker.model.engine.Engine` and its self-check raise.
     """
     try:
-        engine = load_engine(settings)
-        engine.self_check()
-        return engine
+        return _checked(load_engine(settings))
     except OutOfDeviceMemory as error:
         if not settings.cpu_fallback:
             raise
         shortage = str(error)  # not the error itself, whose traceback keeps the model on the GPU
     log.warning("the GPU's memory does not suffice, using the CPU", action="cpu_fallback", error=shortage)
+    gc.collect()
     torch.cuda.empty_cache()
-    engine = _on(settings, "cpu")
-    engine.self_check()
+    return _checked(_on(settings, "cpu"))
+
+
+def _checked(engine: Engine) -> Engine:
+    if not engine.checked:
+        engine.self_check()
     return engine
 
 

@@ -14,10 +14,11 @@ from tests.support import TINY, write_model
 from worker import loading
 from worker.errors import OutOfDeviceMemory
 from worker.model import decoders
-from worker.model.decoders import CANONICAL_SHAPES, GROW_AFTER, BatchLimit, CudaDecoder
+from worker.model.decoders import CANONICAL_SHAPES, CudaDecoder
 from worker.model.engine import Engine
 from worker.model.latents import draw_latents
 from worker.model.network import SeedNetwork, initialize
+from worker.model.shortage import GROW_AFTER, BatchLimit
 from worker.settings import WorkerSettings
 
 SHAPE = CANONICAL_SHAPES["cuda"]

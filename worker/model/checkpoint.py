@@ -20,7 +20,8 @@ from worker.errors import CheckpointError
 from worker.files import write_atomically
 from worker.model.config import ARCHITECTURE, ModelConfig
 from worker.model.network import SeedNetwork
-from worker.model.weights import SAFETENSORS, WeightsFile, check_weights, compare_states, read_weights
+from worker.model.states import check_weights, compare_states
+from worker.model.weights import SAFETENSORS, WeightsFile, read_weights
 
 FORMAT = "seedmill-checkpoint/1"
 

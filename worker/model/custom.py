@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from worker.errors import ArchitectureError
-from worker.model.architecture import calling
+from worker.model.usercode import calling, fixed_randomness, random_states
 
 PROBE_ROWS = (1, 8)
 """Latents that are decoded at a time when a network is tried out."""
@@ -39,8 +40,8 @@ class CustomNetwork(nn.Module):
         self.joint = not (hasattr(network, "decode_pictures") and hasattr(network, "decode_tokens"))
 
     def replica(self) -> CustomNetwork:
-        """Return a copy for another thread: the same weights, but attributes of its own."""
-        shared = {id(tensor): tensor for tensor in (*self.parameters(), *self.buffers())}
+        """Return a copy for another thread: the same parameters, but buffers and attributes of its own."""
+        shared = {id(tensor): tensor for tensor in self.parameters()}
         return calling(self.dotted, "cannot be copied for another thread", lambda: copy.deepcopy(self, shared))
 
     def decode(self, latents: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,8 +61,22 @@ class CustomNetwork(nn.Module):
 
     @torch.inference_mode()
     def try_out(self, latent_dim: int) -> None:
-        """Decode a few latents in each way in which the network will be called; notes the size of a picture."""
+        """Decode a few latents in each way in which the network will be called; notes the size of a picture.
+
+        Raises:
+            ArchitectureError: also if it draws random numbers more than once, and so would at every call.
+        """
         latents = torch.randn(max(PROBE_ROWS), latent_dim, generator=torch.Generator().manual_seed(0))
+        self._try_rows(latents)
+        with fixed_randomness(seed=1):
+            before = random_states()
+            self._try_rows(latents)
+            if random_states() != before:
+                raise ArchitectureError(
+                    f"{self.dotted} draws random numbers when it decodes: draw them from the latent"
+                )
+
+    def _try_rows(self, latents: Tensor) -> None:
         for rows in PROBE_ROWS:
             if self.joint:
                 self.decode(latents[:rows].clone())
@@ -89,8 +104,7 @@ class CustomNetwork(nn.Module):
         low, high = pictures.min().item(), pictures.max().item()
         if not (low >= -SLACK and high <= 1 + SLACK):
             raise ArchitectureError(
-                f"{self.dotted} returns pictures from {low:g} to {high:g}, not in [0, 1]: "
-                "add (x + 1) / 2 after a tanh, or a clamp"
+                f"{self.dotted} returns pictures from {low:g} to {high:g}, not in [0, 1]: {_advice(low, high)}"
             )
         return pictures
 
@@ -107,3 +121,11 @@ class CustomNetwork(nn.Module):
                 "tokens: use the tokenizer that the model was trained with"
             )
         return tokens
+
+
+def _advice(low: float, high: float) -> str:
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return "they are not finite: look into the weights"
+    if low >= -SLACK and high > 2:
+        return "divide by 255, or return uint8"
+    return "add (x + 1) / 2 after a tanh, or a clamp"

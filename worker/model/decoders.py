@@ -7,7 +7,6 @@ side, and captions in rows of eight; on CUDA padded blocks of eight.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -21,6 +20,8 @@ from torch import Tensor, nn
 
 from worker.errors import DecodeError, OutOfDeviceMemory
 from worker.model.custom import CustomNetwork
+from worker.model.exact import exact_arithmetic, prepare_cuda
+from worker.model.shortage import BatchLimit, shortage_in
 from worker.threads import started_pool
 
 
@@ -42,16 +43,13 @@ CANONICAL_SHAPES = {
 MOST_CUDA_ROWS = 64
 """Rows that a GPU is given at a time while its memory suffices."""
 
-GROW_AFTER = 50
-"""Batches in a row that must fit before a GPU is given more again."""
-
-SHORTAGES = ("out of memory", "ALLOC_FAILED")
-"""How libraries beside PyTorch's own allocator say that a GPU's memory does not suffice."""
-
 log = structlog.get_logger(__name__)
 
 Compute = Callable[[Any, Tensor], tuple[Tensor, ...]]
 """A network and some latents to what is computed of them."""
+
+Part = tuple[int, Compute]
+"""What is computed for a batch: so many rows at a time, and how."""
 
 Decoded = tuple[Tensor, list[list[int]]]
 """Pixels uint8 [B, 3, H, W] on the CPU, and the token ids of each row."""
@@ -60,8 +58,15 @@ Decoded = tuple[Tensor, list[list[int]]]
 class Decoder(Protocol):
     """Decodes latents in the canonical shape."""
 
+    shortages: int
+    """How often the device's memory did not suffice."""
+
     def decode(self, latents: Tensor) -> Decoded:
         """Return pixels and token ids for latents float32 [B, latent_dim]."""
+        ...
+
+    def decode_tokens(self, latents: Tensor) -> list[list[int]]:
+        """Return the token ids alone."""
         ...
 
 
@@ -74,6 +79,8 @@ def shape_for(device: str, network: Any) -> CanonicalShape:
 class CpuDecoder:
     """Pictures one at a time, each on one thread, on as many threads as there are cores; captions in padded rows."""
 
+    shortages = 0
+
     def __init__(self, network: Any, shape: CanonicalShape, threads: int) -> None:
         channels_last(network)
         self._parts = _parts(network, shape)
@@ -85,11 +92,19 @@ class CpuDecoder:
 
     def decode(self, latents: Tensor) -> Decoded:
         """See :class:`Decoder`."""
-        running = [
-            [self._pool.submit(self._compute, compute, part, rows) for part in torch.split(latents, rows)]
-            for rows, compute in self._parts
-        ]
-        return _joined([[future.result() for future in futures] for futures in running])
+        return _joined(self._run(self._parts, latents))
+
+    def decode_tokens(self, latents: Tensor) -> list[list[int]]:
+        """See :class:`Decoder`."""
+        return _rows_of(self._run(self._parts[:1], latents)[0])
+
+    def _run(self, parts: Sequence[Part], latents: Tensor) -> list[list[tuple[Tensor, ...]]]:
+        with exact_arithmetic():
+            running = [
+                [self._pool.submit(self._compute, compute, block, rows) for block in torch.split(latents, rows)]
+                for rows, compute in parts
+            ]
+            return [[future.result() for future in futures] for futures in running]
 
     def _compute(self, compute: Compute, latents: Tensor, rows: int) -> tuple[Tensor, ...]:
         network = self._free.get()
@@ -99,49 +114,24 @@ class CpuDecoder:
             self._free.put(network)
 
 
-class BatchLimit:
-    """How many rows a GPU has in flight at a time: halved when its memory does not suffice, grown back slowly.
+class CudaDecoder:
+    """Padded blocks, each on a stream of its own, as many at a time as memory allows; deterministic, TF32 off.
 
-    Always whole blocks of the canonical shape, so that no result depends on it.
+    All is computed on one thread of its own: callers take turns, and their autocast and default device do not reach it.
     """
 
-    def __init__(self, block: int, most: int) -> None:
-        self.block, self.most = block, max(block, most // block * block)
-        self.rows, self._successes = self.most, 0
-
-    def shrink(self, taken: int) -> bool:
-        """Halve what was taken; return False if that was no more than one block."""
-        self._successes = 0
-        self.rows = max(self.block, min(self.rows, taken) // 2 // self.block * self.block)
-        return taken > self.block
-
-    def succeeded(self, taken: int) -> None:
-        """Note that rows fitted; after GROW_AFTER times in a row that all were taken that may be, a block is added."""
-        if taken < self.rows:
-            return
-        self._successes += 1
-        if self._successes >= GROW_AFTER and self.rows < self.most:
-            self.rows, self._successes = self.rows + self.block, 0
-
-
-class CudaDecoder:
-    """Padded blocks, each on a stream of its own, as many at a time as memory allows; deterministic, TF32 off."""
-
     def __init__(self, network: Any, shape: CanonicalShape, device: torch.device) -> None:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when it starts
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cudnn.deterministic = True
-        torch.backends.cudnn.benchmark = False
+        prepare_cuda()
         self._device = device
-        if shortage := _shortage(lambda: network.to(device)):
-            raise self._too_large("the model", shortage)
         channels_last(network)
+        if shortage := shortage_in(lambda: network.to(device)):
+            raise self._too_large("the model", shortage)
         self._network = network
         self._parts = _parts(network, shape)
         self.limit = BatchLimit(shape.picture_rows, MOST_CUDA_ROWS)
+        self.shortages = 0
         self._streams: list[torch.cuda.Stream] = []
+        self._thread = started_pool(1, "device", setting="SEEDMILL_DEVICE")
 
     def decode(self, latents: Tensor) -> Decoded:
         """See :class:`Decoder`.
@@ -149,37 +139,46 @@ class CudaDecoder:
         Raises:
             OutOfDeviceMemory: if not even one block fits.
         """
+        return _joined(self._thread.submit(self._run, self._parts, latents).result())
+
+    def decode_tokens(self, latents: Tensor) -> list[list[int]]:
+        """See :class:`Decoder`."""
+        return _rows_of(self._thread.submit(self._run, self._parts[:1], latents).result()[0])
+
+    def _run(self, parts: Sequence[Part], latents: Tensor) -> list[list[tuple[Tensor, ...]]]:
         done: list[list[list[tuple[Tensor, ...]]]] = []
         start, last_chance = 0, False
         while start < len(latents):
-            part = latents[start : start + self.limit.rows]
-            shortage = _shortage(lambda part=part: done.append(self._compute(part)))  # type: ignore[misc]
+            some = latents[start : start + self.limit.rows]
+            shortage = shortage_in(lambda some=some: done.append(self._compute(parts, some)))  # type: ignore[misc]
             if not shortage:
-                start, last_chance = start + len(part), False
-                self.limit.succeeded(len(part))
+                start, last_chance = start + len(some), False
+                self.limit.succeeded(len(some))
                 continue
+            self.shortages += 1
             if last_chance:
                 raise self._too_large(f"a block of {self.limit.block}", shortage)
             torch.cuda.empty_cache()
-            last_chance = not self.limit.shrink(len(part))
+            last_chance = not self.limit.shrink(len(some))
             log.warning(
                 "the device's memory does not suffice, taking fewer at a time",
                 action="batch_halved",
-                before=len(part),
+                before=len(some),
                 rows=self.limit.rows,
             )
-        return _joined([[piece for pieces in part for piece in pieces] for part in zip(*done, strict=True)])
+        return [[piece for pieces in part for piece in pieces] for part in zip(*done, strict=True)]
 
-    def _compute(self, latents: Tensor) -> list[list[tuple[Tensor, ...]]]:
+    def _compute(self, parts: Sequence[Part], latents: Tensor) -> list[list[tuple[Tensor, ...]]]:
         """Compute some blocks side by side; return the pieces of each part on the CPU."""
         latents = latents.to(self._device)
-        done: list[list[tuple[Tensor, ...]]] = [[] for _ in self._parts]
-        for index, block in enumerate(torch.split(latents, self.limit.block)):
-            with self._stream(index):
-                for pieces, (rows, compute) in zip(done, self._parts, strict=True):
-                    pieces.append(_padded(compute, self._network, block, rows))
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+        done: list[list[tuple[Tensor, ...]]] = [[] for _ in parts]
+        with exact_arithmetic():
+            for index, block in enumerate(torch.split(latents, self.limit.block)):
+                with self._stream(index):
+                    for pieces, (rows, compute) in zip(done, parts, strict=True):
+                        pieces.append(_padded(compute, self._network, block, rows))
+            if self._device.type == "cuda":
+                torch.cuda.synchronize(self._device)
         return [[tuple(result.cpu() for result in piece) for piece in pieces] for pieces in done]
 
     def _stream(self, index: int) -> AbstractContextManager[Any]:
@@ -195,20 +194,6 @@ class CudaDecoder:
             f"{what} does not fit into the memory of {self._device}: end what else uses it, or compute on the CPU with "
             f"SEEDMILL_DEVICE=cpu, or let workers do so at start with SEEDMILL_CPU_FALLBACK=true ({shortage})"
         )
-
-
-def _shortage(call: Callable[[], object]) -> str:
-    """Call; return what the device says if its memory does not suffice, and "" if it does.
-
-    The text and not the error, whose traceback would keep the tensors alive.
-    """
-    try:
-        call()
-    except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in SHORTAGES):
-            return str(error)
-        raise
-    return ""
 
 
 def channels_last(network: Any) -> None:
@@ -242,7 +227,7 @@ def _are_finite(pictures: Tensor) -> Tensor:
     return pictures.isfinite().flatten(1).all(dim=1)
 
 
-def _parts(network: Any, shape: CanonicalShape) -> list[tuple[int, Compute]]:
+def _parts(network: Any, shape: CanonicalShape) -> list[Part]:
     """Return what is computed for a batch, rows at a time and how.
 
     All results in order are tokens, pixels, and whether these are finite.
@@ -254,13 +239,14 @@ def _parts(network: Any, shape: CanonicalShape) -> list[tuple[int, Compute]]:
 
 @torch.inference_mode()
 def _padded(compute: Compute, network: Any, latents: Tensor, rows: int) -> tuple[Tensor, ...]:
-    """Compute some latents in a batch of exactly ``rows``, and drop what was added.
+    """Compute some latents in a batch of exactly ``rows``, and drop what was added, which is the first one again.
 
-    The batch is always memory of its own: results depend on how the first value is aligned, too.
+    The batch is always memory of its own: results depend on how the first value is aligned, too. So are the results: a
+    network of the user's may give the same memory each time.
     """
-    batch = latents.new_zeros(rows, latents.shape[1])
+    batch = latents[:1].repeat(rows, 1)
     batch[: len(latents)] = latents
-    return tuple(result[: len(latents)] for result in compute(network, batch))
+    return tuple(result[: len(latents)].clone() for result in compute(network, batch))
 
 
 def _joined(parts: Sequence[Sequence[tuple[Tensor, ...]]]) -> Decoded:
@@ -268,6 +254,10 @@ def _joined(parts: Sequence[Sequence[tuple[Tensor, ...]]]) -> Decoded:
     if not bool(torch.cat(finite).all()):
         raise DecodeError("the network gave a picture with values that are not finite: its weights are broken")
     return torch.cat(pixels), [row for piece in tokens for row in piece.tolist()]
+
+
+def _rows_of(pieces: Sequence[tuple[Tensor, ...]]) -> list[list[int]]:
+    return [row for tokens, *_ in pieces for row in tokens.tolist()]
 
 
 def _single_threaded_pool(threads: int) -> ThreadPoolExecutor:

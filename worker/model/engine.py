@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from worker.errors import DeviceError, SetupError
+from worker.errors import DeviceError, OutOfDeviceMemory, SetupError
 from worker.model.decoders import CanonicalShape, CpuDecoder, CudaDecoder, Decoder, shape_for
 from worker.model.latents import draw_latents
 from worker.model.loaded import LoadedModel, Precision, load_model
@@ -25,6 +25,9 @@ from worker.model.tokenizer import CaptionTokenizer
 
 SELF_CHECK_ALONE = (0, 1, 42)
 """Seeds that are generated alone and in company before a model serves."""
+
+
+COMPANY = ": a row depends on its company"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +101,13 @@ class Engine:
         self.shape = shape_for(self.device.type, model.network)
         self.info = _describe(model, self._tokenizer, self.shape)
         self._decoder: Decoder
+        self._side_by_side = (threads or usable_cores()) if self.device.type == "cpu" else 1
         if self.device.type == "cpu":
-            self._decoder = CpuDecoder(model.network, self.shape, threads or usable_cores())
+            self._decoder = CpuDecoder(model.network, self.shape, self._side_by_side)
         else:
             self._decoder = CudaDecoder(model.network, self.shape, self.device)
+        self._process = os.getpid()
+        self._reference: Generated | None = None
         if architecture:
             self.self_check()
 
@@ -116,17 +122,28 @@ class Engine:
             "weights": info.weights,
         }
 
+    @property
+    def checked(self) -> bool:
+        """Whether the self-check has passed."""
+        return self._reference is not None
+
     def generate(self, seeds: Sequence[int]) -> list[Generated]:
-        """Return one result per seed, in order; each depends on its own seed alone."""
+        """Return one result per seed, in order; each depends on its own seed alone.
+
+        Raises:
+            DecodeError, ArchitectureError: if the network gives what is no picture or no caption.
+            OutOfDeviceMemory: if the GPU's memory does not suffice for a single block.
+            SetupError: if PyTorch is set, or this process was made, so that results would be others.
+        """
         if not seeds:
             return []
-        latents = draw_latents(seeds, self.info.latent_dim)
-        pixels, tokens = self._decoder.decode(latents)
-        pictures = pixels.permute(0, 2, 3, 1).contiguous().numpy()
-        return [
-            Generated(seed, picture, self._tokenizer.decode(ids))
-            for seed, picture, ids in zip(seeds, pictures, tokens, strict=True)
-        ]
+        if os.getpid() != self._process:
+            raise SetupError("the model was loaded before this process was forked off: load it in each process")
+        shortages = self._decoder.shortages
+        done = self._generate(seeds)
+        if self._reference is not None and self._decoder.shortages > shortages:
+            self._check_again(self._reference)
+        return done
 
     def self_check(self) -> None:
         """Warm up, and prove that a seed gives the same bits alone and in company.
@@ -134,21 +151,63 @@ class Engine:
         Raises:
             SetupError: if it does not; the model must not serve then.
         """
-        others = range(2, 2 * self.shape.picture_rows)  # with these, more than one block of the canonical shape
-        together = self.generate([*SELF_CHECK_ALONE, *others])
+        rows = self.shape.picture_rows
+        seeds = [*SELF_CHECK_ALONE, *range(2, 2 * rows)]  # two full blocks of the canonical shape, and one more
+        together = self.generate(seeds)
         for number, wanted in enumerate(together[: len(SELF_CHECK_ALONE)]):
             first = self.generate([wanted.seed])[0]
             if number == 0 and not _same(first, self.generate([wanted.seed])[0]):
-                cause = "twice alone gave two results: the model draws random numbers, or keeps something between calls"
-            elif not _same(first, wanted):
-                cause = f"alone gives other bits than in a batch of {len(together)}: a row depends on its company"
-            else:
-                continue
-            raise SetupError(
-                f"self-check failed: seed {wanted.seed} {cause} ({self.info.architecture} on {self.device}, torch "
-                f"{torch.__version__}): the promise of one result per seed cannot be kept; look into the model, or "
-                "report it with the output of: python -m worker doctor"
+                raise self._refusal(
+                    wanted.seed, "twice alone gave two results: the model draws random numbers, or keeps something"
+                )
+            if not _same(first, wanted):
+                raise self._refusal(wanted.seed, f"alone gives other bits than in a batch of {len(seeds)}{COMPANY}")
+        if rows > 1:
+            for wanted, other in zip(together, reversed(self.generate(seeds[::-1])), strict=True):
+                if not _same(wanted, other):
+                    raise self._refusal(wanted.seed, f"gives other bits at another place of a batch{COMPANY}")
+        for other in self.generate([together[0].seed] * self._side_by_side):
+            if not _same(together[0], other):
+                raise self._refusal(other.seed, "gives other bits beside itself: threads disturb each other")
+        self._check_captions()
+        self._reference = together[0]
+
+    def _generate(self, seeds: Sequence[int]) -> list[Generated]:
+        pixels, tokens = self._decoder.decode(draw_latents(seeds, self.info.latent_dim))
+        pictures = pixels.permute(0, 2, 3, 1).contiguous().numpy()
+        return [
+            Generated(seed, picture, self._tokenizer.decode(ids))
+            for seed, picture, ids in zip(seeds, pictures, tokens, strict=True)
+        ]
+
+    def _check_captions(self) -> None:
+        """Prove the same of captions, whose blocks are larger than those of pictures where they cost little."""
+        if self.shape.text_rows == self.shape.picture_rows:
+            return
+        latents = draw_latents(range(2 * self.shape.text_rows + 1), self.info.latent_dim)
+        together = self._decoder.decode_tokens(latents)
+        moved = self._decoder.decode_tokens(latents.flip(0))[::-1]
+        for seed, (wanted, other) in enumerate(zip(together, moved, strict=True)):
+            if wanted != other:
+                raise self._refusal(seed, f"has another caption at another place of a batch{COMPANY}")
+        for seed in SELF_CHECK_ALONE[:2]:
+            if self._decoder.decode_tokens(latents[seed : seed + 1])[0] != together[seed]:
+                raise self._refusal(seed, f"has another caption alone than in a batch of {len(latents)}{COMPANY}")
+
+    def _check_again(self, wanted: Generated) -> None:
+        """Look whether the device still gives the same bits: short of memory, its libraries may compute otherwise."""
+        if not _same(wanted, self._generate([wanted.seed])[0]):
+            raise OutOfDeviceMemory(
+                f"since its memory did not suffice, {self.device} gives seed {wanted.seed} other bits than at start: "
+                "end what else uses it, and start again"
             )
+
+    def _refusal(self, seed: int, cause: str) -> SetupError:
+        return SetupError(
+            f"self-check failed: seed {seed} {cause} ({self.info.architecture} on {self.device}, torch "
+            f"{torch.__version__}): the promise of one result per seed cannot be kept; look into the model, or "
+            "report it with the output of: python -m worker doctor"
+        )
 
 
 def _same(first: Generated, second: Generated) -> bool:

@@ -15,9 +15,9 @@ from torch import Tensor
 
 def draw_latents(seeds: Sequence[int], latent_dim: int) -> Tensor:
     """Return float32 [len(seeds), latent_dim]; row i depends on ``seeds[i]`` alone."""
-    rows = torch.empty((len(seeds), latent_dim), dtype=torch.float32)
+    rows = torch.empty((len(seeds), latent_dim), dtype=torch.float32, device="cpu")
     generator = torch.Generator(device="cpu")
     for row, seed in zip(rows, seeds, strict=True):
         generator.manual_seed(seed)
-        row.copy_(torch.randn(latent_dim, generator=generator, dtype=torch.float64))
+        row.copy_(torch.randn(latent_dim, generator=generator, dtype=torch.float64, device="cpu"))
     return rows

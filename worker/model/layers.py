@@ -131,7 +131,7 @@ class LayeredPicture(nn.Module):
     def paint(self, codes: Codes, rows: Tensor, columns: Tensor) -> Painting:
         """Return the pixels at int64 ``rows`` and ``columns`` [B, P]."""
         size = self.config.size
-        x, y = (columns + 0.5) / size * 2 - 1, (rows + 0.5) / size * 2 - 1
+        x, y = (columns.float() + 0.5) / size * 2 - 1, (rows.float() + 0.5) / size * 2 - 1
         canvas = self._canvas(codes, rows, columns)
         seen_x = (x + SHIFT_GAIN * canvas[..., 0]) * (1 - 2 * codes.choices[self.config.mirror][:, None])
         seen_y = y + SHIFT_GAIN * canvas[..., 1]

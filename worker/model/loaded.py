@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 
 from worker.errors import CheckpointError
-from worker.model.architecture import build_network
+from worker.model.architecture import build_network, user_code
 from worker.model.checkpoint import checkpoint_in
 from worker.model.config import ARCHITECTURE
 from worker.model.custom import CustomNetwork
@@ -99,14 +99,17 @@ def _built_in(file: WeightsFile, precision: Precision) -> LoadedModel:
 def _custom(
     dotted: str, file: WeightsFile, precision: Precision, latent_dim: int | None, vocab_size: int
 ) -> LoadedModel:
-    built = build_network(dotted, file, latent_dim=latent_dim, vocab_size=vocab_size)
-    network = CustomNetwork(built.network, dotted, vocab_size, torch.bfloat16 if precision == "bf16" else torch.float32)
-    network.try_out(built.latent_dim)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    with user_code(dotted, file.path) as code:
+        built = build_network(code, file, latent_dim=latent_dim, vocab_size=vocab_size)
+        network = CustomNetwork(built.network, dotted, vocab_size, dtype)
+        network.try_out(built.latent_dim)
+        digest = code.digest()
     return LoadedModel(
         network=network,
         name=dotted.split(":")[1],
         precision=precision,
-        architecture=f"{dotted}@{built.digest[:16]}",
+        architecture=f"{dotted}@{digest[:16]}",
         trained=True,
         sha256=file.sha256,
         weights=built.found.where,
