@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from structlog.testing import capture_logs
 from torch import Tensor
 
 from tests.support import TINY, write_model
+from tests.unit.users import User
 from worker import loading
 from worker.errors import OutOfDeviceMemory
 from worker.model import decoders
@@ -24,6 +26,18 @@ from worker.settings import WorkerSettings
 SHAPE = CANONICAL_SHAPES["cuda"]
 CPU = torch.device("cpu")
 """Stands in for the GPU: the decoder is the real one, and so are its errors."""
+
+
+SHORT = """
+class Short(Net):
+    errors = 0
+
+    def decode(self, latents):
+        if self.errors:
+            self.errors -= 1
+            raise ERROR
+        return super().decode(latents)
+"""
 
 
 class Tight(SeedNetwork):
@@ -130,15 +144,38 @@ def test_weights_that_do_not_fit_are_told_as_well(monkeypatch: pytest.MonkeyPatc
         CudaDecoder(network, SHAPE, CPU)
 
 
+def test_weights_are_laid_out_before_they_take_memory_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, calls = Tight(), []
+    monkeypatch.setattr(decoders, "channels_last", lambda _: calls.append("laid out"))
+    monkeypatch.setattr(network, "to", lambda _: calls.append("moved"))
+    CudaDecoder(network, SHAPE, CPU)
+    assert calls == ["laid out", "moved"]
+
+
+@pytest.mark.parametrize("error", ["torch.OutOfMemoryError('full')", "RuntimeError('CUBLAS_STATUS_ALLOC_FAILED')"])
+def test_a_shortage_within_a_users_network_is_a_shortage(user: User, error: str) -> None:
+    path = user.folder / f"{user.module}.py"
+    path.write_text(f"{path.read_text()}\n{SHORT.replace('ERROR', error)}")
+    network: Any = user.load("Short")._decoder._free.get()  # type: ignore[attr-defined]
+    decoder = CudaDecoder(network, SHAPE, CPU)
+    network.network.errors = 1
+    assert len(decoder.decode(draw_latents(range(20), 12))[0]) == 20
+    assert (decoder.limit.rows, decoder.shortages) == (8, 1)
+
+
 @pytest.mark.parametrize("allowed", [True, False])
 def test_at_start_the_cpu_takes_over_where_that_is_allowed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: bool
 ) -> None:
     write_model(tmp_path)
 
+    on_gpu: list[weakref.ref[Engine]] = []
+    kept: list[Engine | None] = []
+
     class Full(Engine):
         def self_check(self) -> None:
             if self._gpu:
+                on_gpu.append(weakref.ref(self))
                 raise OutOfDeviceMemory("a block of 8 does not fit")
             super().self_check()
 
@@ -147,6 +184,7 @@ def test_at_start_the_cpu_takes_over_where_that_is_allowed(
             super().__init__(*files, device="cpu", **options)
 
     monkeypatch.setattr(loading, "Engine", Full)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: kept.append(on_gpu[0]()))
     settings = WorkerSettings(
         checkpoint=tmp_path / "best.pt", tokenizer=tmp_path / "tokenizer.json", cpu_fallback=allowed
     )
@@ -157,6 +195,7 @@ def test_at_start_the_cpu_takes_over_where_that_is_allowed(
     with capture_logs() as logs:
         engine = loading.load_checked_engine(settings)
     assert engine.info.device == "cpu"
+    assert kept == [None], "the model on the GPU is let go before its memory is given back"
     assert [entry["action"] for entry in logs] == ["cpu_fallback"]
 
 
@@ -172,7 +211,9 @@ def test_a_gpu_with_little_memory_gives_the_same_bits(demo_model: Path, monkeypa
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_allocated() + 3 * 2**30) / total)
     try:
-        found = engine().generate(range(64))
+        with capture_logs() as logs:
+            found = engine().generate(range(64))
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
+    assert "batch_halved" in [entry["action"] for entry in logs]
     assert all(a.caption == b.caption and (a.pixels == b.pixels).all() for a, b in zip(wanted, found, strict=True))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -216,3 +220,59 @@ def test_a_damaged_tokenizer_is_refused(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(TokenizerError, match=r"tokenizer\.json"):
         CaptionTokenizer(path)
+
+
+@pytest.mark.parametrize("name", ["best.pt", "best.safetensors"])
+def test_a_network_keeps_its_weights_whatever_happens_to_the_file(tmp_path: Path, name: str) -> None:
+    first, second = SeedNetwork(TINY), SeedNetwork(TINY)
+    initialize(first, 1)
+    initialize(second, 2)
+    save_checkpoint(tmp_path / name, first, trained=True)
+    network = load_checkpoint(tmp_path / name).build()
+    save_checkpoint(tmp_path / f"other-{name}", second, trained=True)
+    with (tmp_path / name).open("r+b") as file:
+        file.write((tmp_path / f"other-{name}").read_bytes())
+    wanted = first.state_dict()
+    assert all(torch.equal(tensor, wanted[key]) for key, tensor in network.state_dict().items())
+    os.truncate(tmp_path / name, 10)
+    assert all(torch.equal(tensor, wanted[key]) for key, tensor in network.state_dict().items())
+
+
+def test_a_file_that_is_written_to_while_it_is_read_is_refused(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = torch.load
+    data = checkpoint.read_bytes()
+
+    def load(*arguments: Any, **options: Any) -> Any:
+        checkpoint.write_bytes(data)
+        return read(*arguments, **options)
+
+    monkeypatch.setattr(torch, "load", load)
+    with pytest.raises(CheckpointError, match="written to while it was read"):
+        load_checkpoint(checkpoint)
+
+
+def test_a_compressed_archive_is_refused_before_it_is_unpacked(checkpoint: Path, tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb.pt"
+    with zipfile.ZipFile(checkpoint) as archive, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as other:
+        for entry in archive.infolist():
+            other.writestr(entry.filename, archive.read(entry))
+    with pytest.raises(CheckpointError, match="compressed"):
+        load_checkpoint(bomb)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [(np.float64(0.2), "numpy"), (argparse.Namespace(a=1), "argparse.Namespace"), (Path("x"), "pathlib")],
+)
+def test_a_refusal_names_what_would_have_to_be_run(tmp_path: Path, value: object, kind: str) -> None:
+    torch.save({"model_state_dict": {}, "best": value}, tmp_path / "best.pt")
+    with pytest.raises(CheckpointError, match=rf"\(pickle of {kind}.*'model_state_dict': model\.state_dict\(\)"):
+        load_checkpoint(tmp_path / "best.pt")
+
+
+def test_a_name_that_would_forge_lines_in_a_pictures_text_is_refused(checkpoint: Path) -> None:
+    rewrite(checkpoint, config={**TINY.model_dump(mode="json"), "name": "demo\nSeed: 1"})
+    with pytest.raises(CheckpointError, match="name"):
+        load_checkpoint(checkpoint)

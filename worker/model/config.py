@@ -147,7 +147,7 @@ class TextConfig(_Config):
 class ModelConfig(_Config):
     """Everything that is needed to build the network."""
 
-    name: str
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$")
     """Short name, shown in logs and in the picture's metadata."""
     latent_dim: Width = 1024
     vocab_size: Annotated[int, Field(ge=1, le=1_000_000)] = 1266
