@@ -29,6 +29,7 @@ from worker.batcher import Batcher
 from worker.encode import encode_metadata, encode_png
 from worker.errors import GivenBack, StorageUnreachable
 from worker.model.engine import Generated, ModelInfo
+from worker.model.isolate import generate_each
 from worker.threads import started_pool
 
 log = structlog.get_logger(__name__)
@@ -141,7 +142,7 @@ class Pipeline:
         started = time.perf_counter()
         for item in batch:
             item.timings["queue_ms"] = milliseconds(item.entered)
-        generated = self._generate(batch)
+        generated = generate_each(self._model.generate, [item.seed for item in batch])
         spent = milliseconds(started)
         log.debug("batch generated", action="batch_generated", seeds=len(batch), ms=spent)
         for item, result in zip(batch, generated, strict=True):
@@ -150,19 +151,6 @@ class Pipeline:
                 item.fail(result)
             else:
                 self._hand_over(item, result)
-
-    def _generate(self, batch: Sequence[Work]) -> Sequence[Generated | Exception]:
-        """Return a result or an error for each; a batch that raises is halved until the culprits stand alone."""
-        try:
-            results = self._model.generate([item.seed for item in batch])
-            if len(results) != len(batch):
-                raise RuntimeError(f"the model returned {len(results)} results for {len(batch)} seeds")
-        except Exception as error:  # whatever a model raises is that seed's failure
-            if len(batch) == 1:
-                return [error]
-            half = len(batch) // 2
-            return [*self._generate(batch[:half]), *self._generate(batch[half:])]
-        return results
 
     def _hand_over(self, item: Work, generated: Generated) -> None:
         """Give a picture to the uploading threads; waits while too many are there already."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr
 
@@ -32,6 +32,10 @@ def _endpoint(value: str | None) -> str | None:
     if value and not re.match(r"https?://[^/]", value):
         raise ValueError("begin it with http:// or https://")
     return value
+
+
+def _beside_the_checkpoint(read: dict[str, Any]) -> Path:
+    return Path(read.get("checkpoint", "")).with_name("tokenizer.json")
 
 
 class StorageSettings(Settings):
@@ -81,8 +85,8 @@ class WorkerSettings(ProducerSettings, StorageSettings):
     checkpoint: Path = Path("checkpoints/best.pt")
     """The model's weights."""
 
-    tokenizer: Path = Path("checkpoints/tokenizer.json")
-    """The tokenizer that belongs to them."""
+    tokenizer: Path = Field(default_factory=_beside_the_checkpoint)
+    """The tokenizer that belongs to them; by default tokenizer.json beside the checkpoint."""
 
     architecture: str = ""
     """The class of your own network, as module:Class; empty for the built-in one."""

@@ -22,7 +22,7 @@ def test_the_settings_table_is_the_settings_of_the_code() -> None:
     table = {name: default or "" for name, default, _ in ROW.findall(README)}
     code = {}
     for field, info in WorkerSettings.model_fields.items():
-        code[WorkerSettings.variable(field)] = "" if info.default is None else str(info.default)
+        code[WorkerSettings.variable(field)] = "" if info.default is None or info.default_factory else str(info.default)
     assert table == code
     assert len(ProducerSettings.model_fields) == 3, "the README says that producers read the first three"
 

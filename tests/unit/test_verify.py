@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from producer.contract import image_key, metadata_key
 from tests.unit.fakes import FakeStore
 from worker.encode import encode_metadata, encode_png
-from worker.model.engine import Engine
+from worker.errors import DecodeError, StorageUnreachable
+from worker.model.engine import Engine, Generated
 from worker.verify import Finding, Verified, published_seeds, verify
 
 SEEDS = (20, 21, 22)
@@ -29,6 +31,8 @@ class Shelf(FakeStore):
 
     def __init__(self, engine: Engine) -> None:
         super().__init__()
+        self.sick: set[str] = set()
+        self.away = False
         self.image, self.metadata = image_key(engine.info.id, BAD), metadata_key(engine.info.id, BAD)
         for generated in engine.generate(SEEDS):
             key = image_key(engine.info.id, generated.seed)
@@ -37,6 +41,15 @@ class Shelf(FakeStore):
             self.objects[metadata_key(engine.info.id, generated.seed)] = encode_metadata(
                 generated, engine.info, encoded, key
             )
+
+    def get(self, key: str) -> bytes:
+        if key in self.sick:
+            raise StorageUnreachable("half of it came")
+        return super().get(key)
+
+    def check_bucket(self) -> None:
+        if self.away:
+            raise StorageUnreachable("the store is away")
 
     def keys(self, prefix: str) -> list[str]:
         return sorted(key for key in self.objects if key.startswith(prefix))
@@ -55,10 +68,13 @@ class Shelf(FakeStore):
             self.change(image={**image, "sha256": hashlib.sha256(png).hexdigest(), "bytes": len(png)})
 
     def redraw(self, draw: Callable[[np.ndarray[Any, Any]], Any], **options: Any) -> None:
-        """Store the picture again after ``draw`` has changed its pixels."""
-        pixels = np.array(Image.open(io.BytesIO(self.objects[self.image])))
+        """Store the picture again, with its text, after ``draw`` has changed its pixels."""
+        picture: Any = Image.open(io.BytesIO(self.objects[self.image]))
+        text = PngInfo()
+        for name, value in picture.text.items():
+            text.add_text(name, value)
         buffer = io.BytesIO()
-        Image.fromarray(draw(pixels)).save(buffer, "PNG", **options)
+        Image.fromarray(draw(np.array(picture))).save(buffer, **{"format": "PNG", "pnginfo": text, **options})
         self.replace_picture(buffer.getvalue())
 
 
@@ -119,6 +135,67 @@ def test_one_other_pixel_is_found(engine: Engine, shelf: Shelf) -> None:
 def test_another_encoding_of_the_same_pixels_is_told_as_such(engine: Engine, shelf: Shelf) -> None:
     shelf.redraw(lambda pixels: pixels, compress_level=9)
     assert found(engine, shelf).finding is Finding.SAME_PIXELS
+
+
+def forged_text(png: bytes) -> PngInfo:
+    text = PngInfo()
+    for name, value in Image.open(io.BytesIO(png)).text.items():  # type: ignore[attr-defined]
+        text.add_text(name, "forged" if name == "parameters" else value)
+    return text
+
+
+@pytest.mark.parametrize(
+    ("draw", "options", "words"),
+    [
+        (lambda pixels: pixels, {"pnginfo": None}, "the text in the PNG differs in parameters, seedmill"),
+        (lambda pixels: pixels, {"pnginfo": forged_text}, "the text in the PNG differs in parameters"),
+        (lambda pixels: np.dstack([pixels, 0 * pixels[..., :1]]), {}, "PNG in mode RGBA"),
+        (lambda pixels: pixels, {"save_all": True, "append_images": [Image.new("RGB", (16, 16))]}, "mode RGB"),
+        (lambda pixels: pixels, {"format": "BMP"}, "BMP in mode RGB"),
+    ],
+    ids=["no text", "other text", "transparent", "animated", "no PNG"],
+)
+def test_a_picture_of_the_same_pixels_that_tells_or_shows_another_thing_is_found(
+    engine: Engine, shelf: Shelf, draw: Any, options: dict[str, Any], words: str
+) -> None:
+    text = options.get("pnginfo")
+    shelf.redraw(draw, **{**options, **({"pnginfo": text(shelf.objects[shelf.image])} if callable(text) else {})})
+    spoiled = found(engine, shelf)
+    assert spoiled.finding is Finding.DIFFERENT
+    assert words in spoiled.detail
+
+
+@pytest.mark.parametrize("name", ["key", "width", "height", "stowaway"])
+def test_forged_facts_of_the_picture_are_found(engine: Engine, shelf: Shelf, name: str) -> None:
+    image = json.loads(shelf.objects[shelf.metadata])["image"]
+    shelf.change(image={**image, name: 7})
+    spoiled = found(engine, shelf)
+    assert spoiled.finding is Finding.DIFFERENT
+    assert f"image.{name}" in spoiled.detail
+
+
+def test_an_object_that_the_store_cannot_give_is_told_with_its_seed(engine: Engine, shelf: Shelf) -> None:
+    shelf.sick = {shelf.image}
+    spoiled = found(engine, shelf)
+    assert spoiled.finding is Finding.DAMAGED
+    assert "cannot give its picture" in spoiled.detail
+    shelf.away = True
+    with pytest.raises(StorageUnreachable, match="away"):
+        list(verify(engine, shelf, SEEDS))  # type: ignore[arg-type]
+
+
+def test_a_seed_on_which_the_model_fails_does_not_hide_the_others(
+    engine: Engine, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = engine.generate
+
+    def generate(seeds: Sequence[int]) -> list[Generated]:
+        if BAD in seeds:
+            raise DecodeError("not finite")
+        return whole(seeds)
+
+    monkeypatch.setattr(engine, "generate", generate)
+    assert found(engine, shelf) == Verified(BAD, Finding.FAILED, "not finite")
 
 
 def test_a_picture_of_another_size_is_found(engine: Engine, shelf: Shelf) -> None:

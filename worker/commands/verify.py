@@ -16,7 +16,7 @@ from producer.cli.runner import EXIT_FAILED
 from producer.client import Client
 from producer.contract import SeedStatus
 from producer.seeds import parse_seeds
-from worker.loading import load_engine
+from worker.loading import load_checked_engine
 from worker.settings import WorkerSettings
 from worker.storage import ObjectStore
 from worker.verify import GOOD, Finding, Verified, other_models, published_seeds, verify
@@ -40,7 +40,7 @@ def compare(
     wanted = parse_seeds(seeds) if seeds else ()
     settings = WorkerSettings.load()
     others: list[Verified] = []
-    engine = load_engine(settings)
+    engine = load_checked_engine(settings)
     if job:
         wanted, others = seeds_of_job(job, settings, engine.info.id)
     store = ObjectStore(settings)
