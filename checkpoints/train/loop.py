@@ -199,6 +199,7 @@ def train(
         pictures, batch_size=None, sampler=_From(run.step, run.recipe.steps), num_workers=workers
     )
     sums: dict[str, float] = {}
+    since = run.step
     last = saved = time.monotonic()
     for batch in loader:
         for name, value in run.train_step(batch).items():
@@ -206,9 +207,9 @@ def train(
         now = time.monotonic()
         run.seconds, last = run.seconds + now - last, now
         if run.step % report_every == 0:
-            means = {name: value / report_every for name, value in sums.items()}
+            means = {name: value / (run.step - since) for name, value in sums.items()}
             report(run.step, {**means, "psnr_db": -10 * math.log10(means["picture"]), "seconds": run.seconds})
-            sums = {}
+            sums, since = {}, run.step
         if now - saved > save_every_s:
             run.save()
             saved = now

@@ -13,8 +13,11 @@ import torch
 from producer import Client
 from tests.acceptance.test_readme import PYTHON_BLOCKS
 from tests.support import one_line, run_worker_command
+from worker.commands.local import model_environment
 from worker.local.stack import Endpoints, Stack
+from worker.model.latents import draw_latents
 from worker.model.tokenizer import build_tokenizer
+from worker.settings import WorkerSettings
 from worker.storage import ObjectStore
 
 NAME = "model_architecture_large"
@@ -68,3 +71,39 @@ def test_show_says_what_was_found_and_a_wrong_name_is_refused(own: dict[str, str
     done = run_worker_command("generate", "--seed", "1", "--out", str(tmp_path / "out"), environment=wrong)
     assert done.returncode == 1
     assert "has no 'Model'; its modules are MultimodalModel" in one_line(done.stderr + done.stdout)
+
+
+def test_show_takes_what_the_variables_name_and_the_tokenizer_beside_the_checkpoint(own: dict[str, str]) -> None:
+    named = {name: value for name, value in own.items() if name != "SEEDMILL_TOKENIZER"}
+    done = run_worker_command("checkpoint", "show", "--json", environment=named)
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(done.stdout)
+    assert (facts["checkpoint"], facts["tokenizer"]) == (own["SEEDMILL_CHECKPOINT"], own["SEEDMILL_TOKENIZER"])
+
+
+def test_commands_in_another_terminal_are_told_of_the_model(
+    own: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    assert model_environment(WorkerSettings.load()) == {**own, "SEEDMILL_PRECISION": "fp32"}
+
+
+FAILING = """
+        if float(latents[0, 0]) > 1:
+            raise ValueError("too bright")
+        return pictures"""
+
+
+def test_seeds_on_which_the_model_fails_are_named_and_the_others_are_saved(own: dict[str, str], tmp_path: Path) -> None:
+    path = tmp_path / f"{NAME}.py"
+    path.write_text(path.read_text().replace("\n        return pictures", FAILING))
+    out = tmp_path / "out"
+    done = run_worker_command("generate", "--seeds", "0..9", "--out", str(out), environment=own)
+    assert done.returncode == 1
+    bad = [seed for seed in range(10) if float(draw_latents([seed], 1024)[0, 0]) > 1]
+    assert bad == [6]
+    assert f"seed 6 failed: {NAME}:MultimodalModel fails in decode" in done.stderr
+    assert "1 seed of 10 failed; the others were saved" in done.stderr
+    saved = {entry["seed"] for entry in json.loads((out / "metadata.json").read_text())}
+    assert saved == set(range(10)) - {6}

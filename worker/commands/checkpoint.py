@@ -16,6 +16,7 @@ from worker.model.config import PRESETS
 from worker.model.loaded import load_model
 from worker.model.network import SeedNetwork, initialize
 from worker.model.tokenizer import CaptionTokenizer, build_tokenizer
+from worker.settings import WorkerSettings
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -52,9 +53,12 @@ def init(
 
 @app.command()
 def show(
-    path: Annotated[Path, typer.Argument(help="The checkpoint.")] = Path("checkpoints/best.pt"),
+    path: Annotated[
+        Path | None, typer.Argument(help="The checkpoint; default: SEEDMILL_CHECKPOINT.", show_default=False)
+    ] = None,
     tokenizer: Annotated[
-        Path | None, typer.Option(help="Its tokenizer; default: tokenizer.json beside it.", show_default=False)
+        Path | None,
+        typer.Option(help="Its tokenizer; default: SEEDMILL_TOKENIZER, or the one beside it.", show_default=False),
     ] = None,
     architecture: Annotated[
         str | None,
@@ -63,7 +67,9 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show what a checkpoint and its tokenizer are, after checking that they can be loaded."""
-    vocabulary = CaptionTokenizer(tokenizer or path.with_name("tokenizer.json"))
+    settings = WorkerSettings.load()
+    beside = path.with_name("tokenizer.json") if path else settings.tokenizer
+    path, vocabulary = path or settings.checkpoint, CaptionTokenizer(tokenizer or beside)
     model = load_model(path, vocabulary, architecture=architecture)
     facts = {
         "checkpoint": str(path),

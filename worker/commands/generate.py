@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,9 +19,11 @@ from producer.contract import image_name
 from producer.errors import InvalidSeed
 from producer.seeds import parse_seeds
 from worker.encode import encode_metadata, encode_png
+from worker.errors import DecodeError
 from worker.files import json_document, prepare_folder, write_atomically
 from worker.loading import load_engine
 from worker.model.engine import Engine, Generated
+from worker.model.isolate import generate_each
 from worker.settings import WorkerSettings
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -61,9 +64,22 @@ def generate(
 
 
 def in_batches(engine: Engine, seeds: Sequence[int]) -> Iterator[Generated]:
-    """Yield the results of the seeds, generated a batch at a time."""
+    """Yield the results of the seeds, generated a batch at a time; those on which the model fails are told.
+
+    Raises:
+        DecodeError: at the end, saying how many failed.
+    """
+    failed = 0
     for start in range(0, len(seeds), BATCH_SIZE):
-        yield from engine.generate(seeds[start : start + BATCH_SIZE])
+        batch = seeds[start : start + BATCH_SIZE]
+        for seed, result in zip(batch, generate_each(engine.generate, batch), strict=True):
+            if isinstance(result, Generated):
+                yield result
+            else:
+                failed += 1
+                print(f"seed {seed} failed: {result}", file=sys.stderr)
+    if failed:
+        raise DecodeError(f"{count(failed, 'seed')} of {len(seeds)} failed; the others were saved")
 
 
 def save_all(engine: Engine, seeds: Sequence[int], out: Path) -> list[dict[str, Any]]:
@@ -113,9 +129,12 @@ def converse(engine: Engine, out: Path, console: Console) -> None:
         except InvalidSeed as error:
             console.print(f"[red]{escape(str(error))}[/]")
             continue
-        for generated in in_batches(engine, wanted):
-            entries.append(save(engine, generated, out))
-            show(entries[-1], out, console)
+        try:
+            for generated in in_batches(engine, wanted):
+                entries.append(save(engine, generated, out))
+                show(entries[-1], out, console)
+        except DecodeError as error:
+            console.print(f"[red]{escape(str(error))}[/]")
         save_metadata(entries, out)
 
 

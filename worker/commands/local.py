@@ -19,6 +19,7 @@ from worker.errors import SetupError
 from worker.files import write_atomically
 from worker.local.process import Process
 from worker.local.stack import Endpoints, Stack, ending_on_signals, running_stack
+from worker.settings import WorkerSettings
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -55,16 +56,20 @@ def announce(stack: Stack, worker: Process, console: Console) -> None:
     """Write the variables of the stack to a file, and print what is where and what to try."""
     endpoints = stack.endpoints
     variables = stack.data / "env"
-    lines = [f"export {name}={shlex.quote(value)}" for name, value in endpoints.environment().items()]
+    exported = {**endpoints.environment(), **model_environment(WorkerSettings.load())}
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in exported.items()]
     lines.append(f'export PATH={shlex.quote(sysconfig.get_path("scripts"))}:"$PATH"')
     write_atomically(variables, ("\n".join(lines) + "\n").encode())
+    with Client(endpoints.redis_url) as client:
+        models = sorted({seen["model_id"] for seen in client.queue().workers})
     console.print(
         f"[bold green]seedmill is up[/]  (worker process {worker.pid})\n\n"
         f"  queue    {endpoints.redis_url}   no password\n"
         f"  S3       {endpoints.s3_url}   bucket {endpoints.bucket}\n"
         f"           access key {endpoints.access_key}   secret key {endpoints.secret_key}\n"
         f"  data     {escape(str(stack.data))}\n"
-        f"  logs     {escape(str(stack.logs))}\n\n"
+        f"  logs     {escape(str(stack.logs))}\n"
+        f"  model    {', '.join(models)}\n\n"
         "[bold]try[/], in another terminal:\n\n"
         f"  . {escape(shlex.quote(str(variables)))}\n"
         "  seedmill submit 0..99 --wait\n"
@@ -73,6 +78,16 @@ def announce(stack: Stack, worker: Process, console: Console) -> None:
         "Ctrl-C stops it; the data stays.",
         soft_wrap=True,
     )
+
+
+def model_environment(settings: WorkerSettings) -> dict[str, str]:
+    """Return the variables that name the worker's model, for commands that run elsewhere."""
+    return {
+        "SEEDMILL_CHECKPOINT": str(settings.checkpoint.absolute()),
+        "SEEDMILL_TOKENIZER": str(settings.tokenizer.absolute()),
+        "SEEDMILL_ARCHITECTURE": settings.architecture,
+        "SEEDMILL_PRECISION": settings.precision,
+    }
 
 
 def remark(endpoints: Endpoints, redis_port: int, s3_port: int, console: Console) -> None:
