@@ -76,9 +76,12 @@ class UserCode:
     def __enter__(self) -> UserCode:
         """Begin to run it."""
         static = _imports(self.source, self.name, self.folders)
-        for name in {*static, *_brought}:
-            if _is_theirs(name) and any(map(_is_no_library, _file_names(sys.modules.get(name)))):
+        for name in filter(_is_theirs, {*static, *_brought}):
+            loaded = _file_names(sys.modules.get(name))
+            if any(map(_is_no_library, loaded)):
                 del sys.modules[name]
+            for path in loaded.union([static[name]] if name in static else []):
+                _forget_bytecode(path)
         importlib.invalidate_caches()
         self._files |= {path for name, path in static.items() if _is_theirs(name)}
         self._before = set(sys.modules)
@@ -166,6 +169,13 @@ def _is_theirs(name: str) -> bool:
 
 def _is_no_library(path: Path) -> bool:
     return not path.is_relative_to(STANDARD_LIBRARY) and not LIBRARIES & set(path.parts)
+
+
+def _forget_bytecode(path: Path) -> None:
+    """Remove what was compiled of a file: Python takes it for fresh if the file changed within the same second."""
+    if _is_no_library(path):
+        with contextlib.suppress(OSError, NotImplementedError):
+            Path(importlib.util.cache_from_source(path)).unlink()
 
 
 def random_states() -> tuple[bytes, ...]:
