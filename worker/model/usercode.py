@@ -91,9 +91,9 @@ class UserCode:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave the path and the random numbers as they were; the folders stay at the path's end."""
+        """Leave random numbers and the path as they were, but for what the code added; the folders move to its end."""
         self._running.close()
-        sys.path[:] = list(dict.fromkeys([*self._path, *map(str, self.folders)]))
+        sys.path[:] = list(dict.fromkeys([*self._path, *map(str, self.folders), *sys.path]))
 
     def load(self) -> ModuleType:
         """Run the module.
