@@ -223,7 +223,7 @@ def test_generate_saves_pictures_and_metadata_without_any_server(
 def test_generate_gives_the_bytes_that_the_worker_publishes(
     environment: dict[str, str], endpoints: Endpoints, store: ObjectStore, tmp_path: Path
 ) -> None:
-    run_worker_command("generate", "--seed", "42", "--out", str(tmp_path), environment=environment)
+    run_worker_command("generate", "42", "--out", str(tmp_path), environment=environment)
     with Client(endpoints.redis_url) as client:
         (result,) = client.submit(42).wait(60).results()
     published = store.get(image_key(str(result.model_id), 42))
@@ -255,6 +255,8 @@ def test_a_folder_that_cannot_be_written_is_named(model_environment: dict[str, s
     ("arguments", "words"),
     [
         (["--seed", "x"], "'x' is not a seed"),
+        (["-5"], "-5 is not a seed"),
+        (["1", "--seed", "2"], "one of"),
         (["--seeds", "5..1"], "backwards"),
         (["--seed", "1", "--device", "tpu"], "tpu"),
         ([], "--interactive"),

@@ -33,7 +33,6 @@ from worker.model.decoders import CANONICAL_SHAPES, channels_last
 from worker.model.engine import Engine
 from worker.model.latents import draw_latents
 from worker.model.loaded import Precision, load_model
-from worker.model.tokenizer import CaptionTokenizer
 
 RESULTS = Path(__file__).with_name("results")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -87,7 +86,7 @@ def resident_mb() -> float:
 @torch.inference_mode()
 def speed(files: tuple[Path, Path], precision: Precision, repeats: int) -> dict[str, Any]:
     """Measure pictures and captions on one thread."""
-    network = load_model(files[0], CaptionTokenizer(files[1]), precision=precision).network
+    network = load_model(files[0], files[1], precision=precision).network
     channels_last(network)
     latents = draw_latents(range(8), network.config.latent_dim)
     rows = CANONICAL_SHAPES["cpu"].text_rows

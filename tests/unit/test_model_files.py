@@ -18,6 +18,7 @@ from tests.support import TINY, write_model
 from worker.errors import CheckpointError, TokenizerError
 from worker.model.checkpoint import load_checkpoint, save_checkpoint
 from worker.model.config import PRESETS, ModelConfig
+from worker.model.loaded import load_model
 from worker.model.network import SeedNetwork, initialize
 from worker.model.tokenizer import CaptionTokenizer, build_tokenizer
 
@@ -61,6 +62,11 @@ def test_random_weights_depend_on_their_seed_alone() -> None:
 def test_a_missing_checkpoint_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"nowhere\.pt.*git checkout"):
         load_checkpoint(tmp_path / "nowhere.pt")
+
+
+def test_of_two_missing_files_the_checkpoint_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"nowhere\.pt"):
+        load_model(tmp_path / "nowhere.pt", tmp_path / "tokenizer.json")
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 half a zip"])

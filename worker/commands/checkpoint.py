@@ -15,7 +15,7 @@ from worker.model.checkpoint import save_checkpoint
 from worker.model.config import PRESETS
 from worker.model.loaded import load_model
 from worker.model.network import SeedNetwork, initialize
-from worker.model.tokenizer import CaptionTokenizer, build_tokenizer
+from worker.model.tokenizer import build_tokenizer
 from worker.settings import WorkerSettings
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
@@ -69,8 +69,8 @@ def show(
     """Show what a checkpoint and its tokenizer are, after checking that they can be loaded."""
     settings = WorkerSettings.load()
     beside = path.with_name("tokenizer.json") if path else settings.tokenizer
-    path, vocabulary = path or settings.checkpoint, CaptionTokenizer(tokenizer or beside)
-    model = load_model(path, vocabulary, architecture=architecture)
+    path = path or settings.checkpoint
+    model = load_model(path, tokenizer or beside, architecture=architecture)
     facts = {
         "checkpoint": str(path),
         "sha256": model.sha256,
@@ -82,8 +82,8 @@ def show(
         "latent_dim": model.latent_dim,
         "vocab_size": model.vocab_size,
         "image_size": model.image_size,
-        "tokenizer": str(vocabulary.path),
-        "tokenizer_sha256": vocabulary.sha256,
+        "tokenizer": str(model.tokenizer.path),
+        "tokenizer_sha256": model.tokenizer.sha256,
     }
     if as_json:
         print_json(facts)

@@ -32,18 +32,19 @@ BATCH_SIZE = 32
 QUIT = {"q", "quit", "exit"}
 
 
-@app.command()
+@app.command(context_settings={"ignore_unknown_options": True})  # so that -5 is refused as a seed
 def generate(
+    given: Annotated[list[str] | None, typer.Argument(metavar="SEED...", help="Seeds and ranges: 7 8 0..29.")] = None,
     seed: Annotated[str | None, typer.Option("--seed", help="One seed.")] = None,
-    seeds: Annotated[str | None, typer.Option("--seeds", help="Seeds and ranges: '7 8 0..29'.")] = None,
+    seeds: Annotated[str | None, typer.Option("--seeds", help="Seeds and ranges in one string: '7 8 0..29'.")] = None,
     interactive: Annotated[bool, typer.Option("--interactive", help="Ask for seeds until q.")] = False,
     out: Annotated[Path, typer.Option("--out", help="Folder for the pictures and metadata.json.")] = Path("samples"),
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: SEEDMILL_DEVICE.")] = None,
 ) -> None:
-    """Generate pictures and captions. Give --seed, --seeds or --interactive."""
-    if sum((seed is not None, seeds is not None, interactive)) != 1:
-        raise typer.BadParameter("give one of --seed 42, --seeds 0..29, --interactive")
-    wanted = parse_seeds([seed or seeds or ""]) if not interactive else ()
+    """Generate pictures and captions. Give seeds, --seed, --seeds or --interactive."""
+    if sum((bool(given), seed is not None, seeds is not None, interactive)) != 1:
+        raise typer.BadParameter("give one of 0..29, --seed 42, --seeds '0..29', --interactive")
+    wanted = parse_seeds(given or [seed or seeds or ""]) if not interactive else ()
     if seed is not None and len(wanted) != 1:
         raise typer.BadParameter(f"{seed!r} is more than one seed: use --seeds", param_hint="--seed")
     with Console(stderr=True).status("loading the model"):

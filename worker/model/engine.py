@@ -21,7 +21,6 @@ from worker.errors import DeviceError, OutOfDeviceMemory, SetupError
 from worker.model.decoders import CanonicalShape, CpuDecoder, CudaDecoder, Decoder, shape_for
 from worker.model.latents import draw_latents
 from worker.model.loaded import LoadedModel, Precision, load_model
-from worker.model.tokenizer import CaptionTokenizer
 
 SELF_CHECK_ALONE = (0, 1, 42)
 """Seeds that are generated alone and in company before a model serves."""
@@ -89,17 +88,17 @@ class Engine:
         threads: int | None = None,
     ) -> None:
         self.device = resolve_device(device)
-        self._tokenizer = CaptionTokenizer(tokenizer_path)
         model = load_model(
             checkpoint_path,
-            self._tokenizer,
+            tokenizer_path,
             architecture=architecture,
             precision=precision,
             latent_dim=latent_dim,
             vocab_size=vocab_size,
         )
+        self._tokenizer = model.tokenizer
         self.shape = shape_for(self.device.type, model.network)
-        self.info = _describe(model, self._tokenizer, self.shape)
+        self.info = _describe(model, self.shape)
         self._decoder: Decoder
         self._side_by_side = (threads or usable_cores()) if self.device.type == "cpu" else 1
         if self.device.type == "cpu":
@@ -238,10 +237,10 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _describe(model: LoadedModel, tokenizer: CaptionTokenizer, shape: CanonicalShape) -> ModelInfo:
+def _describe(model: LoadedModel, shape: CanonicalShape) -> ModelInfo:
     identity = {
         "checkpoint": model.sha256,
-        "tokenizer": tokenizer.sha256,
+        "tokenizer": model.tokenizer.sha256,
         "architecture": model.architecture,
         "precision": model.precision,
         "shape": asdict(shape),
@@ -257,7 +256,7 @@ def _describe(model: LoadedModel, tokenizer: CaptionTokenizer, shape: CanonicalS
         trained=model.trained,
         weights=model.weights,
         checkpoint_sha256=model.sha256,
-        tokenizer_sha256=tokenizer.sha256,
+        tokenizer_sha256=model.tokenizer.sha256,
         latent_dim=model.latent_dim,
         vocab_size=model.vocab_size,
         image_size=model.image_size,

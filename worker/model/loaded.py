@@ -27,6 +27,7 @@ class LoadedModel:
 
     network: Any
     """A SeedNetwork or a CustomNetwork."""
+    tokenizer: CaptionTokenizer
     name: str
     precision: Precision
     architecture: str
@@ -49,7 +50,7 @@ class LoadedModel:
 
 def load_model(
     checkpoint: str | Path,
-    tokenizer: CaptionTokenizer,
+    tokenizer: str | Path,
     *,
     architecture: str | None = None,
     precision: Precision = "fp32",
@@ -60,30 +61,32 @@ def load_model(
 
     Args:
         checkpoint: a ``.pt`` or ``.safetensors`` file.
-        tokenizer: the one that belongs to it.
+        tokenizer: the ``tokenizer.json`` that belongs to it.
         architecture: ``module:Class`` of the user's own network; ``None`` for the built-in one.
         precision: ``fp32``, or ``bf16`` for bfloat16.
         latent_dim: if given, what the checkpoint must have.
         vocab_size: likewise.
 
     Raises:
-        CheckpointError, ArchitectureError: with what to do about it.
+        CheckpointError, TokenizerError, ArchitectureError: with what to do about it.
     """
     file = read_weights(checkpoint)
+    vocabulary = CaptionTokenizer(tokenizer)
     if architecture:
         with contextlib.redirect_stdout(sys.stderr):  # what the user's file prints is no output of ours
-            model = _custom(architecture, file, precision, latent_dim, tokenizer.vocab_size)
+            model = _custom(architecture, file, vocabulary, precision, latent_dim)
     else:
-        model = _built_in(file, precision)
-    _check_dimensions(file.path, tokenizer, model, latent_dim, vocab_size)
+        model = _built_in(file, vocabulary, precision)
+    _check_dimensions(file.path, model, latent_dim, vocab_size)
     return model
 
 
-def _built_in(file: WeightsFile, precision: Precision) -> LoadedModel:
+def _built_in(file: WeightsFile, tokenizer: CaptionTokenizer, precision: Precision) -> LoadedModel:
     found = checkpoint_in(file)
     network = found.build()
     return LoadedModel(
         network=network.in_bfloat16() if precision == "bf16" else network,
+        tokenizer=tokenizer,
         name=found.config.name,
         precision=precision,
         architecture=ARCHITECTURE,
@@ -97,16 +100,17 @@ def _built_in(file: WeightsFile, precision: Precision) -> LoadedModel:
 
 
 def _custom(
-    dotted: str, file: WeightsFile, precision: Precision, latent_dim: int | None, vocab_size: int
+    dotted: str, file: WeightsFile, tokenizer: CaptionTokenizer, precision: Precision, latent_dim: int | None
 ) -> LoadedModel:
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     with user_code(dotted, file.path) as code:
-        built = build_network(code, file, latent_dim=latent_dim, vocab_size=vocab_size)
-        network = CustomNetwork(built.network, dotted, vocab_size, dtype)
+        built = build_network(code, file, latent_dim=latent_dim, vocab_size=tokenizer.vocab_size)
+        network = CustomNetwork(built.network, dotted, tokenizer.vocab_size, dtype)
         network.try_out(built.latent_dim)
         digest = code.digest()
     return LoadedModel(
         network=network,
+        tokenizer=tokenizer,
         name=dotted.split(":")[1],
         precision=precision,
         architecture=f"{dotted}@{digest[:16]}",
@@ -114,22 +118,20 @@ def _custom(
         sha256=file.sha256,
         weights=built.found.where,
         latent_dim=built.latent_dim,
-        vocab_size=vocab_size,
+        vocab_size=tokenizer.vocab_size,
         image_size=network.image_size,
     )
 
 
-def _check_dimensions(
-    path: Path, tokenizer: CaptionTokenizer, model: LoadedModel, latent_dim: int | None, vocab_size: int | None
-) -> None:
+def _check_dimensions(path: Path, model: LoadedModel, latent_dim: int | None, vocab_size: int | None) -> None:
     for name, asked, found in (
         ("latent_dim", latent_dim, model.latent_dim),
         ("vocab_size", vocab_size, model.vocab_size),
     ):
         if asked is not None and asked != found:
             raise CheckpointError(f"{name}={asked} was asked for, but {path} has {name}={found}: give {found}")
-    if tokenizer.vocab_size != model.vocab_size:
+    if model.tokenizer.vocab_size != model.vocab_size:
         raise CheckpointError(
-            f"{tokenizer.path} has {tokenizer.vocab_size} tokens, but {path} has "
+            f"{model.tokenizer.path} has {model.tokenizer.vocab_size} tokens, but {path} has "
             f"vocab_size={model.vocab_size}: the two files do not belong together"
         )
