@@ -32,6 +32,12 @@ def test_the_constructor_has_the_arguments_and_defaults_that_were_promised() -> 
     }
 
 
+def test_an_unknown_precision_is_refused(demo_model: Path) -> None:
+    precision: Any = "fp16"
+    with pytest.raises(CheckpointError, match=r"'fp16'.*'fp32' or 'bf16'"):
+        MultimodalGenerator(demo_model / "best.pt", demo_model / "tokenizer.json", device="cpu", precision=precision)
+
+
 def test_a_seed_gives_a_picture_and_a_caption(generator: MultimodalGenerator) -> None:
     image, caption = generator.generate(42)
     assert isinstance(image, Image.Image)

@@ -6,7 +6,7 @@ import contextlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -70,6 +70,8 @@ def load_model(
     Raises:
         CheckpointError, TokenizerError, ArchitectureError: with what to do about it.
     """
+    if precision not in get_args(Precision):
+        raise CheckpointError(f"precision={precision!r} is not known: use 'fp32' or 'bf16'")
     file = read_weights(checkpoint)
     vocabulary = CaptionTokenizer(tokenizer)
     if architecture:
