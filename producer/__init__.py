@@ -19,8 +19,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from producer.aio import AsyncClient, AsyncJob
     from producer.client import Client, Job
-    from producer.contract import JobStatus, SeedResult, SeedStatus
+    from producer.contract import JobStatus, Priority, SeedResult, SeedStatus
+    from producer.dead import DeadLetter
     from producer.errors import (
+        DeadLetterError,
+        DeadLetterNotFound,
         InvalidJobId,
         InvalidSeed,
         JobConflict,
@@ -31,11 +34,14 @@ if TYPE_CHECKING:
         QueueError,
         QueueRefused,
         QueueUnreachable,
+        ReplayRefused,
         ResultsLost,
         SeedmillError,
         SettingsError,
     )
-    from producer.job import Counts, QueueStatus
+    from producer.job import Counts
+    from producer.queue import QueueStatus
+    from producer.reconcile import Reconciliation
 
 __version__ = "0.1.0"
 
@@ -44,6 +50,9 @@ __all__ = [
     "AsyncJob",
     "Client",
     "Counts",
+    "DeadLetter",
+    "DeadLetterError",
+    "DeadLetterNotFound",
     "InvalidJobId",
     "InvalidSeed",
     "Job",
@@ -53,10 +62,13 @@ __all__ = [
     "JobNotFound",
     "JobStatus",
     "JobTimeout",
+    "Priority",
     "QueueError",
     "QueueRefused",
     "QueueStatus",
     "QueueUnreachable",
+    "Reconciliation",
+    "ReplayRefused",
     "ResultsLost",
     "SeedResult",
     "SeedStatus",
@@ -67,8 +79,11 @@ __all__ = [
 _HOMES = {
     "producer.aio": ("AsyncClient", "AsyncJob"),
     "producer.client": ("Client", "Job"),
-    "producer.contract": ("JobStatus", "SeedResult", "SeedStatus"),
-    "producer.job": ("Counts", "QueueStatus"),
+    "producer.contract": ("JobStatus", "Priority", "SeedResult", "SeedStatus"),
+    "producer.dead": ("DeadLetter",),
+    "producer.job": ("Counts",),
+    "producer.queue": ("QueueStatus",),
+    "producer.reconcile": ("Reconciliation",),
 }
 
 

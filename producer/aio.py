@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from types import TracebackType
 from typing import Any, Self
 
-from producer import records
-from producer.client import poll_delays
+from producer import dead, records
+from producer.client import Client, poll_delays
 from producer.connection import connect_async, translated
-from producer.contract import JobStatus, SeedResult, decode_chunk_results, job_key
+from producer.contract import JobStatus, Priority, SeedResult, decode_chunk_results, job_key
+from producer.dead import DeadLetter
 from producer.errors import JobConflict, JobFailed, JobNotFound, JobTimeout
-from producer.job import JobRecord, JobView, QueueStatus, check_timeout
+from producer.job import JobRecord, JobView, check_timeout
+from producer.queue import QueueStatus, parse_queue_status, queue_status
+from producer.reconcile import Reconciliation
 from producer.seeds import Seeds
 from producer.settings import ProducerSettings
 
@@ -82,9 +85,11 @@ class AsyncClient:
         """Close the connections."""
         await self._redis.aclose()
 
-    async def submit(self, seeds: Seeds, *, job_id: str | None = None) -> AsyncJob:
+    async def submit(
+        self, seeds: Seeds, *, job_id: str | None = None, priority: Priority | str | None = None
+    ) -> AsyncJob:
         """Enqueue one seed, a list or a range as one job; see :meth:`producer.client.Client.submit`."""
-        call, job_id = records.submission(seeds, job_id, self.settings)
+        call, job_id = records.submission(seeds, job_id, self.settings, priority)
         if await self._run(call) < 0:
             raise JobConflict(job_id)
         return await self.get(job_id)
@@ -103,7 +108,41 @@ class AsyncClient:
 
     async def queue(self) -> QueueStatus:
         """Return what waits, what workers hold, and the workers seen lately."""
-        return records.parse_queue_status(await self._run(records.queue_status()))
+        return parse_queue_status(await self._run(queue_status()))
+
+    async def dead_letters(self, limit: int = 100) -> list[DeadLetter]:
+        """Return the newest dead letters: chunks of which seeds failed, and messages that were no chunks."""
+        return dead.parse_dead(await self._run(dead.list_dead(limit)))
+
+    async def dead_letter(self, letter_id: str) -> DeadLetter:
+        """Return a dead letter, or raise :class:`~producer.errors.DeadLetterNotFound`."""
+        return dead.only(dead.parse_dead(await self._run(dead.list_dead(1, letter_id))), letter_id)
+
+    async def replay(self, letter_id: str) -> DeadLetter:
+        """Send a dead letter to the queue again, as part of its job, which then runs again; returns the letter.
+
+        Raises:
+            DeadLetterNotFound: there is no such letter.
+            ReplayRefused: its job has expired or was cancelled, or it was not kept whole.
+        """
+        letter = await self.dead_letter(letter_id)
+        dead.check_replay(letter, await self._run(dead.replay_dead(letter)))
+        return letter
+
+    async def purge(self, letter_ids: Collection[str] | None = None) -> int:
+        """Forget these dead letters, or with ``None`` all of them; returns how many are gone."""
+        if letter_ids is not None and not letter_ids:
+            return 0
+        return int(await self._run(dead.purge_dead(letter_ids or ())))
+
+    async def reconcile(self) -> Reconciliation:
+        """Enqueue again what is in no list; see :meth:`producer.client.Client.reconcile`, which a thread runs."""
+
+        def run() -> Reconciliation:
+            with Client(self.settings.redis_url) as client:
+                return client.reconcile()
+
+        return await asyncio.to_thread(run)
 
     async def _run(self, call: records.Call) -> Any:
         with translated(self.settings.redis_url):

@@ -7,15 +7,18 @@ not at all. For asyncio see producer/aio.py, which has the same names.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from types import TracebackType
 from typing import Any, Self
 
-from producer import records
+from producer import dead, records
 from producer.connection import connect, translated
-from producer.contract import JobStatus, SeedResult, decode_chunk_results, job_key
+from producer.contract import JobStatus, Priority, SeedResult, decode_chunk_results, job_key
+from producer.dead import DeadLetter
 from producer.errors import JobConflict, JobFailed, JobNotFound, JobTimeout
-from producer.job import JobRecord, JobView, QueueStatus, check_timeout
+from producer.job import JobRecord, JobView, check_timeout
+from producer.queue import QueueStatus, parse_queue_status, queue_status
+from producer.reconcile import Reconciliation, reconcile
 from producer.seeds import Seeds
 from producer.settings import ProducerSettings
 
@@ -129,20 +132,21 @@ class Client:
         """Close the connections."""
         self._redis.close()
 
-    def submit(self, seeds: Seeds, *, job_id: str | None = None) -> Job:
+    def submit(self, seeds: Seeds, *, job_id: str | None = None, priority: Priority | str | None = None) -> Job:
         """Enqueue one seed, a list or a range as one job; returns when Redis has accepted all of it.
 
         Args:
             seeds: an integer from 0 to 4294967295, an iterable of them, or a range; at most a million.
             job_id: an id of your own (letters, digits, ``-`` and ``_``): if that job exists with these seeds it is
                 returned as it is and nothing is enqueued again, so a submit whose answer was lost can be repeated.
+            priority: ``interactive`` or ``bulk``; left out, a job of one message is interactive and a longer one bulk.
 
         Raises:
-            InvalidSeed, InvalidJobId: naming the value; nothing was enqueued.
+            InvalidSeed, InvalidJobId, SettingsError: naming the value; nothing was enqueued.
             JobConflict: a job of that id exists with other seeds; nothing was enqueued.
             QueueUnreachable, QueueRefused: nothing is known to be enqueued; repeat with the same ``job_id``.
         """
-        call, job_id = records.submission(seeds, job_id, self.settings)
+        call, job_id = records.submission(seeds, job_id, self.settings, priority)
         if self._run(call) < 0:
             raise JobConflict(job_id)
         return self.get(job_id)
@@ -165,7 +169,37 @@ class Client:
 
     def queue(self) -> QueueStatus:
         """Return what waits, what workers hold, and the workers seen lately."""
-        return records.parse_queue_status(self._run(records.queue_status()))
+        return parse_queue_status(self._run(queue_status()))
+
+    def dead_letters(self, limit: int = 100) -> list[DeadLetter]:
+        """Return the newest dead letters: chunks of which seeds failed, and messages that were no chunks."""
+        return dead.parse_dead(self._run(dead.list_dead(limit)))
+
+    def dead_letter(self, letter_id: str) -> DeadLetter:
+        """Return a dead letter, or raise :class:`~producer.errors.DeadLetterNotFound`."""
+        return dead.only(dead.parse_dead(self._run(dead.list_dead(1, letter_id))), letter_id)
+
+    def replay(self, letter_id: str) -> DeadLetter:
+        """Send a dead letter to the queue again, as part of its job, which then runs again; returns the letter.
+
+        Raises:
+            DeadLetterNotFound: there is no such letter.
+            ReplayRefused: its job has expired or was cancelled, or it was not kept whole.
+        """
+        letter = self.dead_letter(letter_id)
+        dead.check_replay(letter, self._run(dead.replay_dead(letter)))
+        return letter
+
+    def purge(self, letter_ids: Collection[str] | None = None) -> int:
+        """Forget these dead letters, or with ``None`` all of them; returns how many are gone."""
+        if letter_ids is not None and not letter_ids:
+            return 0
+        return int(self._run(dead.purge_dead(letter_ids or ())))
+
+    def reconcile(self) -> Reconciliation:
+        """Enqueue again what is in no list although its job has not ended; takes a few seconds if something is."""
+        with translated(self.settings.redis_url):
+            return reconcile(self._redis)
 
     def _run(self, call: records.Call) -> Any:
         with translated(self.settings.redis_url):

@@ -85,6 +85,7 @@ def connection_options(url: str, retries: int = RETRIES) -> dict[str, Any]:
     return {
         **network,
         "decode_responses": True,
+        "encoding_errors": "replace",  # what strangers put into the queue need not be text
         "socket_timeout": TIMEOUT_S,
         "health_check_interval": 15,
         "retry_on_error": [ConnectionError, TimeoutError, BusyLoadingError],
@@ -92,11 +93,12 @@ def connection_options(url: str, retries: int = RETRIES) -> dict[str, Any]:
     }
 
 
-def connect(url: str, *, retries: int = RETRIES) -> redis.Redis:
-    """Return a client that decodes replies to text; nothing is sent until it is used."""
+def connect(url: str, *, retries: int = RETRIES, decode: bool = True) -> redis.Redis:
+    """Return a client, that decodes replies to text unless told otherwise; nothing is sent until it is used."""
     url = normalize_url(url)
     with _checked_options(url):
-        client = redis.Redis.from_url(url, **connection_options(url, retries))
+        options = {**connection_options(url, retries), "decode_responses": decode}
+        client = redis.Redis.from_url(url, **options)
         client.connection_pool.make_connection()
     return client
 

@@ -22,7 +22,16 @@ TASK_NAME = "seedmill.generate"
 """Celery task name: one message of this task is one chunk of seeds."""
 
 QUEUE = "seedmill"
-"""Celery queue, which is also the name of the Redis list."""
+"""Celery queue, which is also the name of the Redis list that is taken from first."""
+
+LANES = (QUEUE, *(f"{QUEUE}\x06\x16{priority}" for priority in (3, 6, 9)))
+"""Redis lists of the queue by urgency, named as kombu names those of Celery's priorities 0, 3, 6 and 9 on Redis."""
+
+WAKE = "wake"
+"""Stands in the first lane while only others have messages: idle workers wait on that one list."""
+
+MAX_MESSAGE_BYTES = 1_000_000
+"""Longest message that a worker opens."""
 
 MAX_SEED = 2**32 - 1
 """Largest seed; the smallest is 0."""
@@ -50,12 +59,30 @@ CELERY_RESULT_PREFIX = "celery-task-meta-"
 
 JOB_KEY_PREFIX = "seedmill:job:"
 CHUNKS_KEY_PREFIX = "seedmill:chunks:"
-WORKERS_KEY = "seedmill:workers"
-"""Sorted set of live workers: member = description as JSON, score = Redis time of the last heartbeat in seconds."""
+SEEDS_KEY_PREFIX = "seedmill:seeds:"
+ACTIVE_KEY = "seedmill:active"
+"""Sorted set of the jobs that have not ended: member = job id, score = Redis time of creation in milliseconds."""
 
-HEARTBEAT_INTERVAL_S = 3.0
-WORKER_TTL_S = 12.0
-"""A worker whose last heartbeat is older than this is no longer counted as seen."""
+WORKERS_KEY = "seedmill:workers"
+"""Sorted set of workers: member = worker id, score = Redis time in milliseconds until which it counts as alive."""
+
+WORKER_FACTS_KEY = "seedmill:worker-facts"
+"""Hash of what each worker says of itself, as JSON."""
+
+HELD_KEY_PREFIX = "seedmill:held:"
+"""Before a worker's id: the hash of the messages that it has taken, by delivery tag; a digit says from which lane."""
+
+DEAD_KEY = "seedmill:dead"
+"""Hash of dead letters as JSON, by id."""
+
+DEAD_INDEX_KEY = "seedmill:dead-index"
+"""Sorted set of the ids of dead letters: score = Redis time in milliseconds."""
+
+MAX_DEAD_LETTERS = 10_000
+"""Dead letters kept; the oldest go first."""
+
+MAX_ATTEMPTS = 3
+"""Times that a chunk is begun without an end (its worker died) before its seeds fail."""
 
 IMAGE_CONTENT_TYPE = "image/png"
 METADATA_CONTENT_TYPE = "application/json"
@@ -95,6 +122,25 @@ class SeedStatus(StrEnum):
     """It ended with an error, which the result names."""
 
 
+class Priority(StrEnum):
+    """How soon a job's messages are taken; every eighth take begins at the other end, so that none starves."""
+
+    INTERACTIVE = "interactive"
+    """Before all others; also what a Celery app sends without a priority, or with 0."""
+    BULK = "bulk"
+    """When nothing else waits; Celery's priority 9 on Redis."""
+
+    @property
+    def number(self) -> int:
+        """Celery's number for it."""
+        return {Priority.INTERACTIVE: 0, Priority.BULK: 9}[self]
+
+    @property
+    def lane(self) -> str:
+        """The Redis list of its messages."""
+        return LANES[self.number // 3]
+
+
 def is_id(value: object) -> TypeGuard[str]:
     """Whether this can be the id of a job or a task: a text of 1 to :data:`MAX_ID_CHARACTERS` characters."""
     return isinstance(value, str) and 0 < len(value) <= MAX_ID_CHARACTERS
@@ -108,6 +154,16 @@ def job_key(job_id: str) -> str:
 def facts_key(job_id: str) -> str:
     """Redis hash with one fact per chunk (``running``, ``done``, ``dropped``), so that no chunk is counted twice."""
     return CHUNKS_KEY_PREFIX + job_id
+
+
+def seeds_key(job_id: str) -> str:
+    """Redis string with the seeds of a job that has not ended (producer/seeds.py: pack)."""
+    return SEEDS_KEY_PREFIX + job_id
+
+
+def held_key(worker_id: str) -> str:
+    """Redis hash of the messages that a worker has taken."""
+    return HELD_KEY_PREFIX + worker_id
 
 
 def result_key(task_id: str) -> str:
@@ -143,6 +199,7 @@ class ChunkMessage:
     job_id: str
     chunk: int
     seeds: tuple[int, ...]
+    priority: Priority = Priority.INTERACTIVE
 
     def encode(self) -> str:
         """Return the message as kombu's Redis transport stores it (Celery task protocol 2, JSON body).
@@ -184,7 +241,7 @@ class ChunkMessage:
                 "reply_to": "",
                 "delivery_mode": 2,
                 "delivery_info": {"exchange": "", "routing_key": QUEUE},
-                "priority": 0,
+                "priority": self.priority.number,
                 "body_encoding": "base64",
                 "delivery_tag": str(uuid.uuid4()),
             },

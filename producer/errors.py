@@ -10,6 +10,9 @@
     |   |-- ResultsLost
     |   |-- JobFailed
     |   `-- JobTimeout     (also TimeoutError)
+    |-- DeadLetterError
+    |   |-- DeadLetterNotFound  (also LookupError)
+    |   `-- ReplayRefused
     `-- QueueError
         |-- QueueUnreachable  (also ConnectionError)
         `-- QueueRefused
@@ -89,6 +92,22 @@ class JobTimeout(JobError, TimeoutError):
         super().__init__(f"job {job.id} is still {job.status} after {timeout_s:g} s ({done} of {counts.total} seeds)")
         self.job = job
         self.timeout_s = timeout_s
+
+
+class DeadLetterError(SeedmillError):
+    """Something about one dead letter."""
+
+
+class DeadLetterNotFound(DeadLetterError, LookupError):
+    """There is no dead letter of that id."""
+
+    def __init__(self, letter_id: object) -> None:
+        super().__init__(f"there is no dead letter {letter_id!r}: list them with seedmill dead list")
+        self.letter_id = letter_id
+
+
+class ReplayRefused(DeadLetterError):
+    """A dead letter cannot be sent again; the message says why, and it stays where it is."""
 
 
 class QueueError(SeedmillError):

@@ -132,23 +132,6 @@ class JobView:
         return self._record.to_dict()
 
 
-@dataclass(frozen=True, slots=True)
-class QueueStatus:
-    """One look at the queue.
-
-    ``waiting`` and ``held`` are messages (chunks of seeds, not seeds): in the queue, and taken by a worker but not
-    yet finished. ``workers`` has a description of each worker whose heartbeat was seen lately.
-    """
-
-    waiting: int
-    held: int
-    workers: tuple[Mapping[str, Any], ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the status as JSON-ready values."""
-        return {"waiting": self.waiting, "held": self.held, "workers": [dict(worker) for worker in self.workers]}
-
-
 def _moment(milliseconds: str) -> datetime:
     return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
 

@@ -7,10 +7,7 @@ producer/scripts/; all of them take the time from the Redis server.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-import sys
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,27 +15,29 @@ from importlib.resources import files
 from uuid import uuid4
 
 from producer.contract import (
+    ACTIVE_KEY,
+    DEAD_INDEX_KEY,
+    DEAD_KEY,
+    MAX_ATTEMPTS,
+    MAX_DEAD_LETTERS,
     MAX_JOB_CHUNKS,
     QUEUE,
-    WORKER_TTL_S,
-    WORKERS_KEY,
+    WAKE,
     ChunkMessage,
+    Priority,
     chunk_task_id,
     facts_key,
     is_id,
     job_key,
     result_key,
+    seeds_key,
 )
 from producer.errors import InvalidJobId, JobNotFound, SettingsError
-from producer.job import QueueStatus
-from producer.seeds import Seeds, check_seeds, cut, shorten
+from producer.seeds import Seeds, check_seeds, cut, little_endian, pack, shorten
 from producer.settings import ProducerSettings
 
 TOMBSTONE_S = 24 * 3600
 """Seconds that the record outlives the results, so that a late poll reads ``expired`` and not "not found"."""
-
-UNACKED_KEY = "unacked"
-"""Where kombu's Redis transport keeps the messages that workers hold."""
 
 JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -62,14 +61,39 @@ class Verdict(StrEnum):
     """What a worker does with a chunk that it has taken."""
 
     RUN = "run"
+    SUSPECT = "suspect"
+    """An earlier attempt ended without a word: ask again once nothing else is at work, so that nothing else suffers."""
+    EXHAUSTED = "exhausted"
+    """It did so too often: the seed that does it is failed, and the others are run."""
     DONE = "done"
     CANCELED = "canceled"
     EXPIRED = "expired"
     UNKNOWN = "unknown"
 
 
-def submission(seeds: Seeds, job_id: str | None, settings: ProducerSettings) -> tuple[Call, str]:
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The answer to :func:`start_chunk`; ``attempts`` and ``deliveries`` count this one, if it is to be run."""
+
+    verdict: Verdict
+    attempts: int = 1
+    deliveries: int = 1
+    condemned: frozenset[int] = frozenset()
+
+    @classmethod
+    def parse(cls, answer: Sequence[str | int]) -> Start:
+        """Read what the script answered."""
+        verdict, attempts, deliveries, condemned = answer
+        seeds = frozenset(int(seed) for seed in str(condemned).split(",") if seed)
+        return cls(Verdict(str(verdict)), int(attempts), int(deliveries), seeds)
+
+
+def submission(
+    seeds: Seeds, job_id: str | None, settings: ProducerSettings, priority: Priority | str | None = None
+) -> tuple[Call, str]:
     """Check what a caller wants enqueued; returns the call that does it and the job's id (UUID 4 if none was given).
+
+    Without a priority, a job of one message is interactive and a longer one bulk.
 
     Raises:
         InvalidSeed, InvalidJobId, SettingsError: naming the value.
@@ -84,7 +108,14 @@ def submission(seeds: Seeds, job_id: str | None, settings: ProducerSettings) -> 
             f"chunk_size={settings.chunk_size} makes {chunks} messages of {len(checked)} seeds, more than "
             f"{MAX_JOB_CHUNKS}: raise it (SEEDMILL_CHUNK_SIZE), or submit several jobs"
         )
-    return create_job(job_id, checked, chunk_size=settings.chunk_size, ttl_s=settings.result_ttl_s), job_id
+    if priority is None:
+        priority = Priority.INTERACTIVE if chunks == 1 else Priority.BULK
+    elif priority not in list(Priority):
+        raise SettingsError(f"priority={shorten(priority)}: use {' or '.join(Priority)}")
+    call = create_job(
+        job_id, checked, chunk_size=settings.chunk_size, ttl_s=settings.result_ttl_s, priority=Priority(priority)
+    )
+    return call, job_id
 
 
 def check_known(job_id: object) -> None:
@@ -98,72 +129,89 @@ def count_chunks(seeds: Sequence[int], chunk_size: int) -> int:
     return -(-len(seeds) // chunk_size)
 
 
-def messages_of(job_id: str, seeds: Sequence[int], chunk_size: int) -> list[ChunkMessage]:
+def messages_of(job_id: str, seeds: Sequence[int], chunk_size: int, priority: Priority) -> list[ChunkMessage]:
     """Cut a job into its messages, in order."""
     chunks = count_chunks(seeds, chunk_size)
     return [
-        ChunkMessage(chunk_task_id(job_id, number, chunks), job_id, number, part)
+        ChunkMessage(chunk_task_id(job_id, number, chunks), job_id, number, part, priority)
         for number, part in enumerate(cut(seeds, chunk_size))
     ]
 
 
 def digest(seeds: Sequence[int]) -> str:
     """Return the SHA-256 of the seeds as little-endian 32-bit numbers: two jobs of one digest are one job."""
-    numbers = array("I", seeds)
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    return hashlib.sha256(numbers.tobytes()).hexdigest()
+    return hashlib.sha256(little_endian(seeds)).hexdigest()
 
 
-def create_job(job_id: str, seeds: Sequence[int], *, chunk_size: int, ttl_s: int) -> Call:
+def create_job(job_id: str, seeds: Sequence[int], *, chunk_size: int, ttl_s: int, priority: Priority) -> Call:
     """Write the record and enqueue all messages; answers 1, 0 if the job exists already, -1 if it has other seeds."""
-    messages = messages_of(job_id, seeds, chunk_size)
-    args: list[str | int] = [digest(seeds), len(seeds), len(messages), ttl_s * 1000, TOMBSTONE_S * 1000]
+    messages = messages_of(job_id, seeds, chunk_size, priority)
+    keys = [job_key(job_id), seeds_key(job_id), ACTIVE_KEY, QUEUE, priority.lane]
+    args: list[str | int] = [job_id, digest(seeds), len(seeds), len(messages), chunk_size, str(priority)]
+    args += [ttl_s * 1000, TOMBSTONE_S * 1000, pack(seeds), WAKE]
     args += [message.encode() for message in messages]
-    return Call(SCRIPTS["create_job"], [job_key(job_id), QUEUE], args)
+    return Call(SCRIPTS["create_job"], keys, args)
 
 
 def cancel_job(job_id: str) -> Call:
     """Cancel a job; answers 1, 0 if it had ended, -1 if it is unknown."""
-    return Call(SCRIPTS["cancel_job"], [job_key(job_id)], [])
+    return Call(SCRIPTS["cancel_job"], [job_key(job_id), seeds_key(job_id), ACTIVE_KEY], [job_id])
 
 
-def start_chunk(message: ChunkMessage, *, adopt: bool, ttl_s: int) -> Call:
-    """Take up a chunk; answers a :class:`Verdict`. ``adopt`` makes the record that a foreign app did not write."""
-    args = [message.chunk, len(message.seeds), int(adopt), ttl_s * 1000, TOMBSTONE_S * 1000]
-    return Call(SCRIPTS["start_chunk"], [job_key(message.job_id), facts_key(message.job_id)], args)
+def start_chunk(message: ChunkMessage, *, adopt: bool, alone: bool, ttl_s: int) -> Call:
+    """Begin with a chunk; :meth:`Start.parse` reads the answer.
+
+    ``adopt`` makes the record that a foreign app did not write; ``alone`` says that nothing else is at work.
+    """
+    job = message.job_id
+    args: list[str | int] = [job, message.chunk, len(message.seeds), int(adopt), int(alone), MAX_ATTEMPTS]
+    args += [ttl_s * 1000, TOMBSTONE_S * 1000, pack(message.seeds) if adopt else ""]
+    return Call(SCRIPTS["start_chunk"], [job_key(job), facts_key(job), seeds_key(job), ACTIVE_KEY], args)
 
 
-def finish_chunk(message: ChunkMessage, succeeded: int, failed: int, celery_result: str, *, ttl_s: int) -> Call:
-    """Store the Celery result of a chunk and count its seeds; answers 1, or 0 if it had been counted before."""
-    keys = [job_key(message.job_id), facts_key(message.job_id), result_key(message.task_id)]
-    args: list[str | int] = [message.chunk, succeeded, failed, celery_result, ttl_s * 1000, TOMBSTONE_S * 1000]
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a chunk ended: seeds by outcome, the text of its Celery result, and of its dead letter ("" for none)."""
+
+    succeeded: int
+    failed: int
+    celery_result: str
+    dead_letter: str = ""
+
+
+def finish_chunk(message: ChunkMessage, ending: Ending, *, ttl_s: int, held: str = "", tag: str = "") -> Call:
+    """Store the result of a chunk, count its seeds and acknowledge its message.
+
+    ``held`` is the key of the messages that the worker holds. Answers 1, or 0 if it had ended before.
+    """
+    job, task = message.job_id, message.task_id
+    keys = [job_key(job), facts_key(job), result_key(task), seeds_key(job), ACTIVE_KEY, held, DEAD_KEY, DEAD_INDEX_KEY]
+    args: list[str | int] = [job, message.chunk, len(message.seeds), ending.succeeded, ending.failed]
+    args += [ending.celery_result, ttl_s * 1000, TOMBSTONE_S * 1000, tag, task, ending.dead_letter, MAX_DEAD_LETTERS]
     return Call(SCRIPTS["finish_chunk"], keys, args)
 
 
-def drop_chunk(message: ChunkMessage, celery_result: str, *, ttl_s: int) -> Call:
-    """Store why a chunk is not run; answers 1, or 0 if it has a result already."""
-    keys = [job_key(message.job_id), facts_key(message.job_id), result_key(message.task_id)]
-    return Call(SCRIPTS["drop_chunk"], keys, [message.chunk, len(message.seeds), celery_result, ttl_s * 1000])
+def drop_chunk(message: ChunkMessage, celery_result: str, *, ttl_s: int, held: str = "", tag: str = "") -> Call:
+    """Store why a chunk is not run, and acknowledge its message; answers 1, or 0 if it has a result already."""
+    keys = [job_key(message.job_id), facts_key(message.job_id), result_key(message.task_id), held]
+    return Call(SCRIPTS["drop_chunk"], keys, [message.chunk, len(message.seeds), celery_result, ttl_s * 1000, tag])
 
 
-def give_back(message: ChunkMessage) -> Call:
-    """Note that a chunk goes back to the queue unfinished; answers 1, or 0 if it was not running."""
+def give_back(message: ChunkMessage, *, counts: bool) -> Call:
+    """Note that a chunk goes back to the queue unfinished; ``counts`` says whether that was one of its attempts.
+
+    Answers 1, or 0 if it was not running.
+    """
     keys = [job_key(message.job_id), facts_key(message.job_id)]
-    return Call(SCRIPTS["give_back"], keys, [message.chunk, len(message.seeds)])
+    return Call(SCRIPTS["give_back"], keys, [message.chunk, len(message.seeds), int(counts)])
 
 
-def heartbeat(description: str) -> Call:
-    """Say that a worker lives."""
-    return Call(SCRIPTS["heartbeat"], [WORKERS_KEY], [description, int(WORKER_TTL_S)])
+def condemn_seed(message: ChunkMessage, seed: int) -> Call:
+    """Note that a seed ends its worker and is not tried again; the chunk has one more attempt before the next one."""
+    return Call(SCRIPTS["condemn_seed"], [facts_key(message.job_id)], [message.chunk, seed, MAX_ATTEMPTS - 1])
 
 
-def queue_status() -> Call:
-    """Look at the queue; :func:`parse_queue_status` reads the answer."""
-    return Call(SCRIPTS["queue_status"], [QUEUE, UNACKED_KEY, WORKERS_KEY], [int(WORKER_TTL_S)])
-
-
-def parse_queue_status(answer: Sequence[object]) -> QueueStatus:
-    """Read what :func:`queue_status` answered."""
-    waiting, held, workers = answer
-    return QueueStatus(int(str(waiting)), int(str(held)), tuple(json.loads(text) for text in workers))  # type: ignore[attr-defined]
+def republish_chunk(message: ChunkMessage) -> Call:
+    """Enqueue a chunk whose message is in no list; answers 1, or 0 if it or its job has ended."""
+    keys = [job_key(message.job_id), facts_key(message.job_id), QUEUE, message.priority.lane]
+    return Call(SCRIPTS["republish_chunk"], keys, [message.chunk, len(message.seeds), message.encode(), WAKE])

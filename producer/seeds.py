@@ -6,8 +6,12 @@ Knows nothing of Redis or jobs: values come in, a tuple or a range of plain ints
 
 from __future__ import annotations
 
+import base64
 import operator
 import re
+import sys
+import zlib
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
@@ -136,3 +140,28 @@ def cut(seeds: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:
     """Yield the seeds in order in tuples of at most ``size``."""
     for start in range(0, len(seeds), size):
         yield tuple(seeds[start : start + size])
+
+
+def little_endian(seeds: Sequence[int]) -> bytes:
+    """Return the seeds as little-endian 32-bit numbers."""
+    numbers = array("I", seeds)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers.tobytes()
+
+
+def pack(seeds: Sequence[int]) -> str:
+    """Return checked seeds as a short text that :func:`unpack` reads: ``a..b`` for a range without gaps."""
+    if isinstance(seeds, range) and seeds.step == 1:
+        return f"{seeds.start}..{seeds.stop - 1}"
+    return base64.b64encode(zlib.compress(little_endian(seeds), 1)).decode()
+
+
+def unpack(text: str) -> Sequence[int]:
+    """Return the seeds that :func:`pack` was given."""
+    if span := SPAN.fullmatch(text):
+        return range(int(span[1]), int(span[2]) + 1)
+    numbers = array("I", zlib.decompress(base64.b64decode(text)))
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers

@@ -1,7 +1,7 @@
 """The Celery application of the worker and its settings, each with its reason.
 
-Evidence for the values: stock Celery on Redis redelivers after 100 to 300 s, records finished work as failed after a
-network blip, and hangs on half-open connections unless these are set.
+Messages come through a transport of our own (worker/queue/transport.py). Evidence for the other values: stock Celery
+records finished work as failed after a network blip, and hangs on half-open connections unless these are set.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from celery import Celery
 
 from producer.connection import TIMEOUT_S, normalize_url
 from producer.contract import QUEUE
+from worker.queue.ledger import Ledger
+from worker.queue.transport import broker_url
 from worker.settings import WorkerSettings
 
 
@@ -21,10 +23,10 @@ def celery_url(url: str) -> str:
     return url.replace("unix://", "redis+socket://", 1)
 
 
-def build_app(settings: WorkerSettings) -> Celery:
-    """Return the application; it knows no task yet (worker/task.py) and connects to nothing."""
+def build_app(settings: WorkerSettings, ledger: Ledger) -> Celery:
+    """Return the application, whose messages come from the ledger; it knows no task yet and connects to nothing."""
     url = celery_url(settings.redis_url)
-    app = Celery("seedmill", broker=url, backend=url, set_as_current=False)
+    app = Celery("seedmill", broker=broker_url(url), backend=url, set_as_current=False)
     app.conf.update(
         # What travels: JSON alone, on one queue.
         task_serializer="json",
@@ -32,11 +34,9 @@ def build_app(settings: WorkerSettings) -> Celery:
         accept_content=["json"],
         task_default_queue=QUEUE,
         result_expires=settings.result_ttl_s,
-        # A message leaves the queue after its result is stored, and a worker holds no more than it works on.
+        # A message is settled after its result is stored; how many a worker holds is the ledger's to say.
         task_acks_late=True,
-        task_reject_on_worker_lost=True,
         worker_prefetch_multiplier=1,
-        worker_disable_prefetch=True,
         # A short outage of Redis is waited for; it neither fails finished work nor ends the worker.
         result_backend_always_retry=True,
         broker_connection_retry_on_startup=True,
@@ -52,10 +52,7 @@ def build_app(settings: WorkerSettings) -> Celery:
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         broker_transport_options={
-            "visibility_timeout": settings.visibility_timeout_s,
-            "unacked_restore_interval": 1,
-            "unacked_restore_throttle": 1,
-            "unacked_mutex_expire": 10,
+            "ledger": ledger,
             "socket_timeout": TIMEOUT_S,
             "socket_connect_timeout": TIMEOUT_S,
             "socket_keepalive": True,

@@ -46,12 +46,13 @@ class Batcher(Generic[Item]):
             self._waiting.extend(items)
             self._changed.notify()
 
-    def close(self) -> None:
-        """Take no more items, run those in line, and return when the last batch has ended."""
+    def close(self, timeout_s: float | None = None) -> bool:
+        """Take no more items, run those in line, and return when the last batch has ended, or False if not in time."""
         with self._changed:
             self._closing = True
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
 
     def _take(self) -> list[Item]:
         """Return the next batch; empty once closed and drained."""

@@ -18,7 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 from producer.contract import SCHEMA_VERSION
 from worker.errors import EncodeError
 from worker.files import json_document
-from worker.model.engine import Generated, ModelInfo
+from worker.model.generated import Generated, ModelInfo
 
 PNG_COMPRESS_LEVEL = 1
 """zlib level: a third of the time of Pillow's default for files of about the same size."""

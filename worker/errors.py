@@ -16,6 +16,8 @@ SeedmillError
     |   |-- BucketMissing
     |   `-- ObjectMissing
     |-- GivenBack               the work stops here unfinished and goes back to the queue
+    |-- SeedKillsWorker         workers died each time that they tried this seed
+    |-- MalformedMessage        a text in the queue that is no message for our task
     `-- InvalidMessage          a Celery message that is not a chunk of seeds
 """
 
@@ -73,7 +75,21 @@ class StorageUnreachable(StorageError):
 
 
 class GivenBack(WorkerError):
-    """The worker is stopping; the work goes back to the queue unfinished."""
+    """The work goes back to the queue unfinished; ``counts`` says whether this was one of its attempts."""
+
+    def __init__(self, message: str, *, counts: bool = False) -> None:
+        super().__init__(message)
+        self.counts = counts
+
+
+class SeedKillsWorker(WorkerError):
+    """Workers died each time that they tried this seed."""
+
+
+class MalformedMessage(WorkerError):
+    """A text in the queue that is no message for our task; ``task_id`` is "" where it names none."""
+
+    task_id = ""
 
 
 class BucketMissing(StorageError):

@@ -16,7 +16,8 @@ from PIL import Image
 
 from producer.seeds import check_seed, check_seeds
 from worker.encode import describe
-from worker.model.engine import Engine, Generated
+from worker.model.engine import Engine
+from worker.model.generated import Generated
 from worker.model.loaded import Precision
 
 BATCH_SIZE = 32

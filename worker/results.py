@@ -1,66 +1,164 @@
-"""Outcomes on their way to Redis: this module alone writes job records and Celery results.
+"""Outcomes on their way to Redis: this module alone writes job records, Celery results and dead letters of chunks.
 
-A chunk's result and its counts are stored in one step (producer/scripts/finish_chunk.lua), before the message is
-acknowledged, and only once. Short outages of Redis are waited for.
+A chunk's result, its counts, its dead letter and the acknowledgement of its message are one step
+(producer/scripts/finish_chunk.lua), and only once. An outage of Redis is waited for, with the result in hand.
 """
 
 from __future__ import annotations
 
+import random
+import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import redis
+import structlog
 
 from producer import records
 from producer.connection import translated
-from producer.contract import ChunkMessage, SeedResult, chunk_result, encode_celery_result, revoked_result
-from producer.records import Verdict
+from producer.contract import (
+    ChunkMessage,
+    JobStatus,
+    SeedResult,
+    SeedStatus,
+    chunk_result,
+    encode_celery_result,
+    job_key,
+    revoked_result,
+)
+from producer.dead import DeadLetter
+from producer.errors import QueueError, QueueUnreachable
+from producer.records import Call, Ending, Start, Verdict
+
+log = structlog.get_logger(__name__)
+
+RETRY_FIRST_S = 0.1
+RETRY_MAX_S = 2.0
 
 REASONS = {
+    Verdict.DONE: "the chunk had ended before",
     Verdict.CANCELED: "the job was canceled",
     Verdict.EXPIRED: "the job has expired",
     Verdict.UNKNOWN: "the job has no such chunk",
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A chunk as it was taken: ``tag`` is that of its message; ``adopt`` says that a foreign app sent it."""
+
+    message: ChunkMessage
+    tag: str = ""
+    adopt: bool = False
+
+
 class Recorder:
     """Writes what became of chunks.
 
     Args:
-        client: a connection that decodes replies; its own retries bound how long an outage is waited for.
+        client: a connection that decodes replies.
         url: its URL, for messages.
         ttl_s: seconds that results live where the job's record does not say.
+        held: key of the messages that this worker holds.
     """
 
-    def __init__(self, client: redis.Redis, url: str, *, ttl_s: int) -> None:
+    def __init__(self, client: redis.Redis, url: str, *, ttl_s: int, held: str) -> None:
         self._redis = client
         self._url = url
         self._ttl_s = ttl_s
+        self._held = held
+        self._stopping = threading.Event()
 
-    def start(self, message: ChunkMessage, *, adopt: bool) -> Verdict:
-        """Note that a chunk was taken up; says whether to run it. ``adopt`` makes a record for a foreign message."""
-        return Verdict(self._run(records.start_chunk(message, adopt=adopt, ttl_s=self._ttl_s)))
+    def stop_waiting(self) -> None:
+        """Wait no more for a Redis that does not answer: the worker is leaving."""
+        self._stopping.set()
 
-    def finish(self, message: ChunkMessage, results: Sequence[SeedResult]) -> dict[str, Any]:
-        """Store the result of a chunk and count its seeds; returns the value that the Celery result carries."""
+    def start(self, delivery: Delivery, *, alone: bool) -> Start:
+        """Begin with a chunk; says whether to run it. ``alone``: nothing else is at work."""
+        call = records.start_chunk(delivery.message, adopt=delivery.adopt, alone=alone, ttl_s=self._ttl_s)
+        return Start.parse(self._run(call))
+
+    def finish(self, delivery: Delivery, results: Sequence[SeedResult], attempts: int) -> dict[str, Any]:
+        """Store the result of a chunk, count its seeds, acknowledge; returns the value of the Celery result."""
+        message = delivery.message
         value = chunk_result(message, results)
         text = encode_celery_result(message.task_id, "SUCCESS", value)
-        self._run(records.finish_chunk(message, value["succeeded"], value["failed"], text, ttl_s=self._ttl_s))
+        letter = _dead_letter(message, results, attempts)
+        ending = Ending(value["succeeded"], value["failed"], text, letter.encode() if letter else "")
+        self._run(records.finish_chunk(message, ending, ttl_s=self._ttl_s, held=self._held, tag=delivery.tag))
         return value
 
-    def drop(self, message: ChunkMessage, verdict: Verdict) -> None:
-        """Store why a chunk was not run, as Celery does for a revoked task."""
-        text = revoked_result(message.task_id, REASONS[verdict])
-        self._run(records.drop_chunk(message, text, ttl_s=self._ttl_s))
+    def drop(self, delivery: Delivery, verdict: Verdict) -> None:
+        """Store why a chunk was not run, unless it has a result, as Celery does for a revoked task; acknowledge it."""
+        text = revoked_result(delivery.message.task_id, REASONS[verdict])
+        call = records.drop_chunk(delivery.message, text, ttl_s=self._ttl_s, held=self._held, tag=delivery.tag)
+        self._run(call)
 
-    def give_back(self, message: ChunkMessage) -> None:
+    def give_back(self, delivery: Delivery, *, counts: bool) -> None:
         """Note that a chunk goes back to the queue unfinished."""
-        self._run(records.give_back(message))
+        self._run(records.give_back(delivery.message, counts=counts))
+
+    def condemn(self, delivery: Delivery, seed: int) -> None:
+        """Note that a seed ends its worker and is not tried again."""
+        self._run(records.condemn_seed(delivery.message, seed))
+
+    def canceled(self, jobs: Sequence[str]) -> list[str]:
+        """Return those of the jobs that have been cancelled, or whose record is gone."""
+        with translated(self._url):
+            pipe: Any = self._redis.pipeline(transaction=False)
+            for job in jobs:
+                pipe.hget(job_key(job), "status")
+            statuses = pipe.execute()
+        return [job for job, status in zip(jobs, statuses, strict=True) if status in (None, JobStatus.CANCELED)]
 
     def close(self) -> None:
         """Close the connection."""
         self._redis.close()
 
-    def _run(self, call: records.Call) -> Any:
-        with translated(self._url):
-            return self._redis.register_script(call.script)(keys=call.keys, args=call.args)
+    def _run(self, call: Call) -> Any:
+        """Carry out a call; wait, with what it brings in hand, for a Redis that is away or full.
+
+        Raises:
+            QueueError: the worker is leaving, or Redis refused for good.
+        """
+        pause = RETRY_FIRST_S
+        while True:
+            try:
+                with translated(self._url):
+                    return self._redis.register_script(call.script)(keys=call.keys, args=call.args)
+            except QueueError as error:
+                if not isinstance(error, QueueUnreachable) and not isinstance(error.__cause__, redis.OutOfMemoryError):
+                    raise
+                log.warning("Redis away or full, waiting", action="redis_waiting", error=str(error))
+                if self._stopping.wait(pause * random.uniform(0.5, 1.5)):  # noqa: S311  # jitter is no secret
+                    raise
+                pause = min(2 * pause, RETRY_MAX_S)
+
+
+def _dead_letter(message: ChunkMessage, results: Sequence[SeedResult], attempts: int) -> DeadLetter | None:
+    """Return the letter that keeps the failures of a chunk, or ``None`` if there are none."""
+    failures = tuple(
+        {"seed": result.seed, **{name: text[:200] for name, text in (result.error or {}).items()}}
+        for result in results
+        if result.status is SeedStatus.FAILED
+    )
+    if not failures:
+        return None
+    reason = f"{len(failures)} of {len(results)} seeds failed, the first with {failures[0].get('type')}"
+    return DeadLetter(
+        message.task_id,
+        _now(),
+        reason,
+        lane=message.priority.lane,
+        job_id=message.job_id,
+        chunk=message.chunk,
+        attempts=attempts,
+        seeds=message.seeds,
+        failures=failures,
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

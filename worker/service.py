@@ -2,48 +2,88 @@
 
 Cheap checks come first, so that a wrong setting is told at once; the model is loaded, warmed and checked before the
 first message is taken. Whatever fails before that ends the process with one line that says why.
+
+The end is told in the log: no more is taken; what was taken is finished, uploads included, and recorded; the worker
+leaves. What is not finished after SEEDMILL_DRAIN_TIMEOUT_S is given back, and a second signal gives back everything
+at once.
 """
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 import sys
+import threading
+from collections.abc import Callable, Mapping
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
+import redis
 import structlog
 from celery import Celery
-from celery.signals import worker_ready, worker_shutting_down
+from celery.signals import worker_ready
+from celery.worker import state
 
 from producer.connection import connect, redact, translated
-from worker import task
+from worker import duties, task
 from worker.app import build_app
-from worker.loading import load_checked_engine
-from worker.pipeline import Pipeline
-from worker.presence import Presence
+from worker.chunk import ChunkRunner
+from worker.errors import GivenBack
+from worker.pipeline import Model, Pipeline
+from worker.publish import Publisher
+from worker.queue.gate import Gate
+from worker.queue.ledger import Ledger
+from worker.queue.pool import TaskPool
 from worker.results import Recorder
+from worker.routine import Routine
+from worker.running import Running
 from worker.settings import WorkerSettings
 from worker.storage import ObjectStore
 
 log = structlog.get_logger(__name__)
 
-RESULT_RETRIES = 12
-"""Attempts to reach Redis before a finished chunk is given back; with the backoff about ten seconds."""
+LEAVE_S = 5.0
+"""Seconds that giving everything back may take when the process ends at once."""
+
+EXIT_HUNG = 70
+"""Exit status of a process whose device hangs."""
+
+
+class ServedModel(Model, Protocol):
+    """A loaded model; :class:`worker.model.engine.Engine` is one."""
+
+    device: Any
+
+    def facts(self) -> Mapping[str, Any]:
+        """Return what the log says of it."""
+        ...
 
 
 class Service:
-    """One worker process; every step is a method, in the order of :meth:`run`."""
+    """One worker process; every step is a method, in the order of :meth:`run`.
 
-    def __init__(self, settings: WorkerSettings) -> None:
+    Args:
+        settings: from the environment.
+        load: loads the model and proves that its results do not depend on the batch.
+    """
+
+    def __init__(self, settings: WorkerSettings, load: Callable[[WorkerSettings], ServedModel]) -> None:
         self.settings = settings
+        self._load = load
+        self._routines: list[Routine] = []
+        self._stopping = False
 
     def run(self) -> int:
         """Start, serve until told to stop, end in order; returns the exit status."""
-        signal.signal(signal.SIGTERM, _leave)  # until Celery takes over; process 1 of a container ignores it otherwise
+        signal.signal(
+            signal.SIGTERM, _leave
+        )  # until the queue is served; process 1 of a container ignores it otherwise
         self.check_queue()
         self.check_storage()
         self.load_model()
         self.open_pipeline()
+        self.open_ledger()
         try:
             return self.serve()
         finally:
@@ -64,32 +104,39 @@ class Service:
 
     def load_model(self) -> None:
         """Load the model, warm it up and prove that its results do not depend on the batch."""
-        self._engine = load_checked_engine(self.settings)
-        info = self._engine.info
-        if not info.trained:
+        self._model = self._load(self.settings)
+        if not self._model.info.trained:
             log.warning("the checkpoint is untrained: its pictures mean nothing", action="model_untrained")
-        log.info("model ready", action="model_ready", **self._engine.facts())
+        log.info("model ready", action="model_ready", **self._model.facts())
 
     def open_pipeline(self) -> None:
-        """Start the threads that generate and publish, and say that this worker lives."""
+        """Start the threads that generate and publish."""
         settings = self.settings
+        publisher = Publisher(self._store, self._model.info, patience_s=settings.s3_patience_s)
         self._pipeline = Pipeline(
-            self._engine,
-            self._store,
-            max_batch=settings.max_batch,
-            upload_threads=settings.upload_threads,
-            patience_s=settings.s3_patience_s,
+            self._model, publisher, max_batch=settings.max_batch, upload_threads=settings.upload_threads
         )
         self._pipeline.start()
-        self._presence = Presence(self._redis, self._engine.info, str(self._engine.device))
+
+    def open_ledger(self) -> None:
+        """Prepare what takes messages and records what becomes of them."""
+        settings = self.settings
+        self._ledger = Ledger(
+            connect(settings.redis_url, decode=False, retries=0),
+            limit=settings.concurrency,
+            result_ttl_s=settings.result_ttl_s,
+            lease_s=settings.lease_s,
+        )
+        client = connect(settings.redis_url)
+        self._recorder = Recorder(client, settings.redis_url, ttl_s=settings.result_ttl_s, held=self._ledger.key)
+        self._gate, self._running = Gate(), Running()
 
     def serve(self) -> int:
         """Take messages until a signal says to stop; what was taken is finished first."""
         app = self._application()
         worker_ready.connect(self._on_ready, weak=False)
-        worker_shutting_down.connect(self._on_stop, weak=False)
         worker = app.Worker(
-            pool="threads",
+            pool=TaskPool,
             concurrency=self.settings.concurrency,
             loglevel=self.settings.log_level.upper(),
             without_gossip=True,
@@ -101,27 +148,97 @@ class Service:
         return int(worker.exitcode or 0)
 
     def close(self) -> None:
-        """Finish what is inside and leave."""
-        self._pipeline.close()
-        self._presence.close()
+        """Finish what is inside, give back the rest, and leave."""
+        hung = not self._pipeline.close(LEAVE_S)
+        for routine in self._routines:
+            routine.close()
+        self._give_everything_back()
+        log.info("worker stopped", action="worker_stopped")
+        if hung:  # its thread would keep the process from ending
+            log.critical("the device did not end", action="device_hung")
+            os._exit(EXIT_HUNG)
+        self._ledger.close()
         self._recorder.close()
         self._redis.close()
-        log.info("worker stopped", action="worker_stopped")
 
     def _application(self) -> Celery:
-        app = build_app(self.settings)
-        client = connect(self.settings.redis_url, retries=RESULT_RETRIES)
-        self._recorder = Recorder(client, self.settings.redis_url, ttl_s=self.settings.result_ttl_s)
-        task.register(app, self._pipeline.process, self._recorder)
+        app = build_app(self.settings, self._ledger)
+        runner = ChunkRunner(self._pipeline, self._recorder, self._gate, self._running)
+        task.register(app, task.Handler(runner, self._recorder, self._ledger).handle)
         return app
 
     def _on_ready(self, **_: Any) -> None:
-        self._presence.start()
-        log.info("worker ready", action="worker_ready", concurrency=self.settings.concurrency)
+        """Begin with all that is done beside the work; called once messages can be taken."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        signal.signal(signal.SIGQUIT, self._on_second_signal)
+        info = self._model.info
+        facts = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "device": str(self._model.device),
+            "model_id": info.id,
+            "trained": info.trained,
+        }
+        self._routines = [
+            duties.heartbeat(self._ledger, facts),
+            duties.cancellations(self._recorder, self._running),
+            duties.reconciler(self._redis),
+        ]
+        if limit_s := self.settings.device_timeout_s:
+            bark = self._device_hangs
+            self._routines.append(duties.watchdog(lambda: self._pipeline.device_busy_s, limit_s, bark))
+        for routine in self._routines:
+            routine.start()
+        log.info("worker ready", action="worker_ready", worker=self._ledger.id, concurrency=self.settings.concurrency)
 
-    def _on_stop(self, sig: str = "", **_: FrameType | None) -> None:
-        log.info("stopping: no new messages, finishing those taken", action="worker_stopping", signal=sig)
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        """Stop in order: take no more, finish what was taken, and give back what is not finished in time."""
+        if self._stopping:
+            self._on_second_signal(number, None)
+        self._stopping = True
+        timeout_s = self.settings.drain_timeout_s
+        held, name = self._ledger.held, signal.Signals(number).name
+        log.info("stopping: no more is taken", action="worker_stopping", signal=name, held=held, drain_s=timeout_s)
+        self._ledger.stop_taking()
         self._pipeline.stop_waiting()
+        self._gate.close()
+        for seconds, call in ((timeout_s, self._drain_is_over), (timeout_s + LEAVE_S, self._leave_at_once)):
+            timer = threading.Timer(seconds, call)
+            timer.daemon = True
+            timer.start()
+        state.should_stop = 0
+
+    def _drain_is_over(self) -> None:
+        log.warning("not finished in time, giving it back", action="drain_over", held=self._ledger.held)
+        self._recorder.stop_waiting()
+        self._pipeline.give_back(GivenBack("not finished before the worker had to stop"))
+
+    def _on_second_signal(self, number: int, _: FrameType | None) -> None:
+        log.warning("leaving at once", action="worker_leaving", signal=signal.Signals(number).name)
+        self._leave_at_once(128 + number)
+
+    def _leave_at_once(self, status: int = 1) -> None:
+        """Give everything back and end the process, whatever its threads are at."""
+        self._give_everything_back()
+        os._exit(status)
+
+    def _device_hangs(self) -> None:
+        self._leave_at_once(EXIT_HUNG)
+
+    def _give_everything_back(self) -> None:
+        """Put all that is held back into the queue; where Redis is away, others do so when the lease has run out."""
+
+        def leave() -> None:
+            try:
+                if returned := self._ledger.leave():
+                    log.info("given back", action="messages_given_back", messages=returned)
+            except redis.RedisError as error:
+                log.warning("others give back what is held", action="give_back_failed", error=str(error))
+
+        thread = threading.Thread(target=leave, daemon=True)
+        thread.start()
+        thread.join(LEAVE_S)
 
 
 def _leave(number: int, _: FrameType | None) -> None:

@@ -68,7 +68,7 @@ class StorageSettings(Settings):
     """Token of temporary keys."""
 
     s3_patience_s: float = Field(default=240.0, ge=0)
-    """Seconds that a picture waits for an object store that does not answer, before its seed fails."""
+    """Seconds that a picture waits for an object store that does not answer, before its chunk is given back."""
 
     s3_timeout_s: float = Field(default=10.0, gt=0)
     """Seconds to wait for a connection and for each answer of the object store."""
@@ -109,8 +109,14 @@ class WorkerSettings(ProducerSettings, StorageSettings):
     concurrency: int = Field(default=8, ge=1, le=256)
     """Messages that the worker holds at a time."""
 
-    visibility_timeout_s: int = Field(default=300, ge=5)
-    """Seconds after which a message that a dead worker held is given to another; longer than a chunk may take."""
+    lease_s: float = Field(default=20.0, ge=5, le=300)
+    """Seconds after its last word that a worker counts as dead, if its connection is not seen to close before that."""
+
+    drain_timeout_s: float = Field(default=30.0, ge=0)
+    """Seconds that a worker told to stop has to finish what it has taken; the rest is given back."""
+
+    device_timeout_s: float = Field(default=300.0, ge=0)
+    """Seconds at one batch after which the device counts as hung: the worker gives its work back and ends; 0: never."""
 
     upload_threads: int = Field(default=8, ge=1, le=256)
     """Pictures that are encoded and uploaded side by side."""

@@ -1,18 +1,18 @@
-"""The Celery task: checks a message, hands its seeds over, and has the outcome recorded before the acknowledgement.
+"""The Celery task: checks a message, hands its seeds over, and has the outcome recorded with the acknowledgement.
 
-Knows neither torch nor boto3 nor the stages; those are behind ``process``.
+Whatever happens to a chunk, one of three things is done to its message: it is settled together with its result, it is
+given back, or, if Redis is away, it is kept until that can be told. Knows neither torch nor boto3 nor the stages.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import structlog
 from celery import Celery
-from celery.exceptions import Reject
 
 from producer.contract import (
     MAX_CHUNK_SIZE,
@@ -20,60 +20,95 @@ from producer.contract import (
     MAX_JOB_CHUNKS,
     TASK_NAME,
     ChunkMessage,
-    SeedResult,
+    Priority,
     is_id,
 )
 from producer.errors import InvalidSeed, QueueError
-from producer.records import Verdict
 from producer.seeds import check_seeds, shorten
+from worker.chunk import ChunkRunner
 from worker.errors import GivenBack, InvalidMessage
-from worker.results import Recorder
+from worker.queue.burial import Burial
+from worker.queue.ledger import Ledger
+from worker.results import Delivery, Recorder
 
 log = structlog.get_logger(__name__)
 
 GIVE_BACK_PAUSE_S = 1.0
 """Pause before a chunk goes back to the queue, so that one that comes back at once does not spin."""
 
-Process = Callable[[Sequence[int]], Sequence[SeedResult]]
+
+class Handler:
+    """What is done with one message, from the moment that Celery has a thread for it."""
+
+    def __init__(self, runner: ChunkRunner, recorder: Recorder, ledger: Ledger) -> None:
+        self._runner = runner
+        self._recorder = recorder
+        self._ledger = ledger
+
+    def handle(self, task_id: str, tag: str, priority: object, arguments: dict[str, Any]) -> dict[str, Any] | None:
+        """Run a chunk and settle its message; returns the recorded value, or ``None`` if it was not run here."""
+        try:
+            delivery = read_delivery(task_id, tag, priority, arguments)
+        except (InvalidSeed, InvalidMessage) as error:
+            self._refuse(task_id, tag, arguments, error)
+            return None
+        message = delivery.message
+        with structlog.contextvars.bound_contextvars(job_id=message.job_id, chunk=message.chunk):
+            try:
+                value = self._runner.run(delivery)
+            except (QueueError, GivenBack) as error:
+                self._give_back(delivery, error)
+                return None
+            except BaseException as error:  # nothing that escapes may cost the message
+                log.exception("chunk left by an error", action="chunk_escaped")
+                self._give_back(delivery, GivenBack(repr(error), counts=True))
+                return None
+        self._ledger.settled(tag)
+        return value
+
+    def _refuse(self, task_id: str, tag: str, arguments: dict[str, Any], error: Exception) -> None:
+        log.error("message refused", action="message_refused", task_id=task_id, error=str(error))
+        raw = shorten(arguments)
+        self._ledger.bury([Burial.of(tag, error, task_id=task_id, raw=raw, whole=False)])
+
+    def _give_back(self, delivery: Delivery, error: QueueError | GivenBack) -> None:
+        """Put a chunk back. Where Redis is away the record says it once whoever takes it next begins."""
+        log.warning("chunk given back", action="chunk_given_back", error=str(error))
+        time.sleep(GIVE_BACK_PAUSE_S)
+        if isinstance(error, GivenBack):
+            with suppress(QueueError):
+                self._recorder.give_back(delivery, counts=error.counts)
+        self._ledger.give_back(delivery.tag)
 
 
-def register(app: Celery, process: Process, recorder: Recorder) -> None:
-    """Define the task on ``app``.
+def register(app: Celery, handle: Callable[[str, str, object, dict[str, Any]], dict[str, Any] | None]) -> None:
+    """Define the task on ``app``; ``handle`` is :meth:`Handler.handle`.
 
-    The task stores its own result (together with the job's counts, in one step), so Celery is told to ignore the
-    returned value; errors outside the seeds, such as a message that is no chunk, Celery stores as FAILURE.
+    The result is stored by the handler, so Celery is told to ignore the returned value.
     """
 
     @app.task(  # type: ignore[untyped-decorator]
-        name=TASK_NAME,
-        bind=True,
-        shared=False,
-        acks_late=True,
-        ignore_result=True,
-        store_errors_even_if_ignored=True,
-        throws=(InvalidSeed, InvalidMessage),
+        name=TASK_NAME, bind=True, shared=False, acks_late=True, ignore_result=True, typing=False
     )
-    def generate(
-        self: Any, seeds: Any = None, job_id: Any = None, chunk: Any = 0, **unknown: Any
-    ) -> dict[str, Any] | None:
-        if unknown:
-            raise InvalidMessage(f"unknown arguments {sorted(unknown)}: send seeds alone")
-        message = read_message(self.request.id, seeds, job_id, chunk)
-        with structlog.contextvars.bound_contextvars(job_id=message.job_id, chunk=message.chunk):
-            try:
-                return run_chunk(message, process, recorder, adopt=job_id is None)
-            except (QueueError, GivenBack) as error:
-                give_back(message, recorder, error)
-                raise Reject(error, requeue=True) from error
+    def generate(self: Any, *positional: Any, **arguments: Any) -> dict[str, Any] | None:
+        properties = self.request.properties or {}
+        named = dict(zip(("seeds", "job_id", "chunk"), positional, strict=False))
+        extra = {f"argument {number}": value for number, value in enumerate(positional[3:], 4)}
+        twice = {f"{name} given twice": None for name in named.keys() & arguments.keys()}
+        everything = {**named, **extra, **twice, **arguments}
+        return handle(self.request.id, properties.get("delivery_tag", ""), properties.get("priority"), everything)
 
 
-def read_message(task_id: str, seeds: Any, job_id: Any, chunk: Any) -> ChunkMessage:
-    """Return the checked message; ``seeds`` is one seed or a list of at most :data:`MAX_CHUNK_SIZE`.
+def read_delivery(task_id: str, tag: str, priority: object, arguments: dict[str, Any]) -> Delivery:
+    """Return the checked chunk; ``seeds`` is one seed or a list of at most :data:`MAX_CHUNK_SIZE`.
 
     Raises:
         InvalidSeed, InvalidMessage: naming the value.
     """
-    checked = check_seeds(seeds)
+    if unknown := sorted(arguments.keys() - {"seeds", "job_id", "chunk"}):
+        raise InvalidMessage(f"unknown arguments {shorten(unknown)}: send seeds alone")
+    job_id, chunk = arguments.get("job_id"), arguments.get("chunk", 0)
+    checked = check_seeds(arguments.get("seeds"))
     if len(checked) > MAX_CHUNK_SIZE:
         raise InvalidMessage(f"{len(checked)} seeds in one message, at most {MAX_CHUNK_SIZE}: send several")
     if len(task_id) > MAX_ID_CHARACTERS or (job_id is not None and not is_id(job_id)):
@@ -81,40 +116,6 @@ def read_message(task_id: str, seeds: Any, job_id: Any, chunk: Any) -> ChunkMess
     limit = 1 if job_id is None else MAX_JOB_CHUNKS
     if isinstance(chunk, bool) or not isinstance(chunk, int) or not 0 <= chunk < limit:
         raise InvalidMessage(f"chunk={shorten(chunk)}: leave it out, or use the seedmill client")
-    return ChunkMessage(task_id, task_id if job_id is None else job_id, chunk, tuple(checked))
-
-
-def run_chunk(message: ChunkMessage, process: Process, recorder: Recorder, *, adopt: bool) -> dict[str, Any] | None:
-    """Run a chunk unless its job says otherwise; returns the recorded result."""
-    verdict = recorder.start(message, adopt=adopt)
-    if verdict is Verdict.DONE:
-        log.info("chunk was done before", action="chunk_redelivered")
-        return None
-    if verdict is not Verdict.RUN:
-        log.info("chunk dropped", action="chunk_dropped", reason=str(verdict))
-        recorder.drop(message, verdict)
-        return None
-    log.info("chunk started", action="chunk_started", seeds=len(message.seeds))
-    value = recorder.finish(message, _outcomes(message, process))
-    log.info("chunk finished", action="chunk_finished", succeeded=value["succeeded"], failed=value["failed"])
-    return value
-
-
-def give_back(message: ChunkMessage, recorder: Recorder, error: QueueError | GivenBack) -> None:
-    """Note that a chunk goes back unfinished. Where Redis is away the note waits for whoever takes the chunk next."""
-    log.warning("chunk given back", action="chunk_given_back", error=str(error))
-    time.sleep(GIVE_BACK_PAUSE_S)
-    if isinstance(error, GivenBack):
-        with suppress(QueueError):
-            recorder.give_back(message)
-
-
-def _outcomes(message: ChunkMessage, process: Process) -> Sequence[SeedResult]:
-    """Return an outcome per seed whatever happens, so that the job always ends; or raise GivenBack."""
-    try:
-        return process(message.seeds)
-    except GivenBack:
-        raise
-    except Exception as error:  # outside any seed's own stages: all of them fail, with the reason
-        log.exception("chunk failed", action="chunk_failed")
-        return [SeedResult.failure(seed, error) for seed in message.seeds]
+    urgency = Priority.BULK if priority == Priority.BULK.number else Priority.INTERACTIVE
+    message = ChunkMessage(task_id, task_id if job_id is None else job_id, chunk, tuple(checked), urgency)
+    return Delivery(message, tag, adopt=job_id is None)

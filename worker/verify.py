@@ -23,7 +23,8 @@ from PIL import Image
 from producer.contract import image_key, metadata_key
 from worker.encode import encode_metadata, encode_png
 from worker.errors import ObjectMissing, StorageUnreachable
-from worker.model.engine import Engine, Generated
+from worker.model.engine import Engine
+from worker.model.generated import Generated
 from worker.model.isolate import generate_each
 from worker.storage import ObjectStore
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from producer import __version__
-from producer.cli import render
+from producer.cli import dead, render
+from producer.cli.options import AsJson, JobId, RedisUrl, Timeout
 from producer.cli.runner import EXIT_FAILED, EXIT_INTERRUPTED, run
 from producer.client import Client, Job
-from producer.contract import JobStatus
+from producer.contract import JobStatus, Priority
 from producer.seeds import parse_seeds
 
 app = typer.Typer(
@@ -29,14 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-RedisUrl = Annotated[
-    str | None, typer.Option("--redis-url", help="Redis or Valkey; default: SEEDMILL_REDIS_URL.", show_default=False)
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Timeout = Annotated[
-    float | None, typer.Option("--timeout", min=0, help="Seconds to wait at most; without it, for ever.")
-]
-JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
+app.add_typer(dead.app, name="dead")
 
 
 def _version(wanted: bool) -> None:
@@ -58,6 +53,12 @@ def submit(
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end and show the results.")] = False,
     timeout: Timeout = None,
     job_id: Annotated[str | None, typer.Option("--id", help="Your own job id; an existing one is not redone.")] = None,
+    priority: Annotated[
+        Priority | None,
+        typer.Option(
+            "--priority", help="How urgent it is; a job of one message is interactive by default, others bulk."
+        ),
+    ] = None,
     as_json: AsJson = False,
     redis_url: RedisUrl = None,
 ) -> None:
@@ -69,7 +70,7 @@ def submit(
     if timeout is not None and not wait:
         raise typer.BadParameter("it says how long to wait: add --wait", param_hint="--timeout")
     with Client(redis_url) as client:
-        job = client.submit(checked, job_id=job_id)
+        job = client.submit(checked, job_id=job_id, priority=priority)
         if wait:
             _finish(job, timeout, as_json=as_json)
         elif as_json:
@@ -107,7 +108,7 @@ def results(job_id: JobId, as_json: AsJson = False, redis_url: RedisUrl = None) 
 
 @app.command()
 def cancel(job_id: JobId, as_json: AsJson = False, redis_url: RedisUrl = None) -> None:
-    """Cancel a job unless it has ended; what a worker has already taken is still finished."""
+    """Cancel a job unless it has ended; what a worker is at is let go of within a second."""
     with Client(redis_url) as client:
         job = client.get(job_id)
         ended = job.status.is_terminal
@@ -123,6 +124,18 @@ def queue(as_json: AsJson = False, redis_url: RedisUrl = None) -> None:
     with Client(redis_url) as client:
         seen = client.queue()
     render.print_json(seen.to_dict()) if as_json else render.print_queue(seen)
+
+
+@app.command()
+def reconcile(as_json: AsJson = False, redis_url: RedisUrl = None) -> None:
+    """Enqueue again what is in no list although its job has not ended (messages deleted, or forgotten by Redis)."""
+    with Client(redis_url) as client:
+        done = client.reconcile()
+    if as_json:
+        render.print_json(asdict(done))
+    else:
+        jobs = render.count(done.active_jobs, "job")
+        render.console().print(f"{jobs} not ended, {render.count(done.republished, 'lost chunk')} enqueued again")
 
 
 def _finish(job: Job, timeout: float | None, *, as_json: bool) -> None:

@@ -16,8 +16,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from producer.client import Job
 from producer.contract import SeedResult
+from producer.dead import DeadLetter
 from producer.errors import JobTimeout
-from producer.job import Counts, QueueStatus
+from producer.job import Counts
+from producer.queue import QueueStatus
 
 SHOWN_ROWS = 20
 """Results shown on a terminal at the end of a wait; ``seedmill results`` shows all."""
@@ -64,8 +66,7 @@ def print_results(results: Iterable[SeedResult], *, limit: int | None = None) ->
         if out.is_terminal:
             print_row(out, result, result.image_uri or "")
         else:
-            fields = (str(result.seed), str(result.status), summary(result), result.image_uri or "")
-            print("\t".join(" ".join(field.split()) for field in fields))
+            print_fields(str(result.seed), str(result.status), summary(result), result.image_uri or "")
 
 
 def print_row(out: Console, result: SeedResult, address: str) -> None:
@@ -77,15 +78,52 @@ def print_row(out: Console, result: SeedResult, address: str) -> None:
 
 
 def summary(result: SeedResult) -> str:
-    """Return the caption, or the reason of a failure."""
-    return f"{result.error['type']}: {result.error['message']}" if result.error else result.caption or ""
+    """Return the caption, or the reason of a failure, in one line that cannot command a terminal."""
+    return one_line(f"{result.error['type']}: {result.error['message']}" if result.error else result.caption or "")
+
+
+def one_line(text: str) -> str:
+    """Return ``text`` in one line, without characters that command a terminal."""
+    return "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in " ".join(text.split())
+    )
+
+
+def print_fields(*fields: str) -> None:
+    """Print one line of tab-separated values."""
+    print("\t".join(one_line(field) for field in fields))
+
+
+def print_dead(letters: Iterable[DeadLetter]) -> None:
+    """Print dead letters: two lines each on a terminal, else one line of tab-separated values."""
+    out = console()
+    for letter in letters:
+        if not out.is_terminal:
+            print_fields(letter.id, letter.at, letter.job_id or "", letter.reason)
+            continue
+        what = f"chunk {letter.chunk} of job {letter.job_id}" if letter.job_id else "a message that is no chunk"
+        out.print(f"[bold]{escape(one_line(letter.id))}[/] {escape(letter.at)} {escape(one_line(what))}")
+        out.print(f"  [red]{escape(one_line(letter.reason))}[/]")
+
+
+def print_dead_letter(letter: DeadLetter) -> None:
+    """Print everything about a dead letter."""
+    print_dead([letter])
+    out = console()
+    if letter.attempts:
+        out.print(f"  {count(letter.attempts, 'attempt')}, {count(len(letter.seeds), 'seed')} in the chunk")
+    for failure in letter.failures:
+        reason = one_line(f"{failure.get('type')}: {failure.get('message')}")
+        out.print(f"  [red]{failure.get('seed'):<10}[/] {escape(reason)}")
+    if letter.raw is not None:
+        out.print(f"  {'message' if letter.whole else 'beginning of the message'}: {escape(one_line(letter.raw))}")
 
 
 def print_queue(status: QueueStatus) -> None:
     """Print the queue's depth and a row per worker."""
     waiting, workers = count(status.waiting, "message"), count(len(status.workers), "worker")
     out = console()
-    out.print(f"{waiting} waiting, {status.held} held by workers, {workers} seen")
+    out.print(f"{waiting} waiting ({status.interactive} interactive), {status.held} held by workers, {workers} seen")
     for worker in status.workers:
         place = f"{worker.get('host')} process {worker.get('pid')}"
         out.print(f"  {place}, {worker.get('device')}, model {worker.get('model_id')}", markup=False)

@@ -14,6 +14,7 @@ from typing import NoReturn
 import typer
 
 from producer.errors import (
+    DeadLetterNotFound,
     InvalidJobId,
     InvalidSeed,
     JobConflict,
@@ -35,6 +36,7 @@ EXIT_CODES: Mapping[type[SeedmillError], int] = {
     InvalidSeed: EXIT_USAGE,
     InvalidJobId: EXIT_USAGE,
     JobNotFound: EXIT_USAGE,
+    DeadLetterNotFound: EXIT_USAGE,
     JobConflict: EXIT_USAGE,
     SettingsError: EXIT_USAGE,
     QueueError: EXIT_UNREACHABLE,

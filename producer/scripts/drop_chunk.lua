@@ -1,8 +1,10 @@
--- A chunk that nobody wants any more is not run: store why, unless it has a result.
--- KEYS: job record, chunk facts, Celery result. ARGV: chunk, seeds in the chunk, Celery result text, lifetime ms.
+-- A chunk that nobody wants any more is not run: store why, unless it has a result, and acknowledge the message.
+-- KEYS: job record, chunk facts, Celery result, messages held.
+-- ARGV: chunk, seeds in the chunk, Celery result text, lifetime ms, delivery tag.
 -- Returns 1 if the reason was stored, 0 if the chunk had ended before.
+redis.call('HDEL', KEYS[4], ARGV[5])
 local fact = redis.call('HGET', KEYS[2], ARGV[1])
-if fact == 'done' then
+if fact and fact ~= 'running' and fact ~= 'dropped' then
   return 0
 end
 redis.call('SET', KEYS[3], ARGV[3], 'PX', ARGV[4])

@@ -1,41 +1,69 @@
--- A chunk has ended: store its Celery result and count its seeds, once, in one step.
--- KEYS: job record, chunk facts, Celery result.
--- ARGV: chunk, succeeded, failed, Celery result text, lifetime ms, tombstone ms.
--- Returns 1 if this call counted, 0 if the chunk had been counted before (a redelivery: the first result stays).
-local fact = redis.call('HGET', KEYS[2], ARGV[1])
-if fact == 'done' then
+-- A chunk has ended: store its Celery result, count its seeds, keep a dead letter of those that failed, and
+-- acknowledge the message, all in one step.
+-- KEYS: job record, chunk facts, Celery result, seeds, active jobs, messages held, dead letters, their index.
+-- ARGV: job id, chunk, seeds in the chunk, succeeded, failed, Celery result text, lifetime ms, tombstone ms,
+-- delivery tag, task id, dead letter or '', most dead letters. Succeeded and failed are fewer if the job was cancelled.
+-- Returns 1 if this call counted, 0 if the chunk had ended before with no more failures (the first result stays).
+redis.call('HDEL', KEYS[6], ARGV[9])
+local chunk, succeeded, failed = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[5])
+local fact = redis.call('HGET', KEYS[2], chunk)
+local before = fact and {string.match(fact, '^failed:(%d+):(%d+)$')} or {}
+if fact == 'done' or (before[1] and failed >= tonumber(before[2])) then
   return 0
 end
-local ttl = redis.call('HGET', KEYS[1], 'ttl_ms') or ARGV[5]
-local keep = string.format('%.0f', ttl + ARGV[6])
-redis.call('SET', KEYS[3], ARGV[4], 'PX', keep)
-redis.call('PUBLISH', KEYS[3], ARGV[4])
+local ttl = redis.call('HGET', KEYS[1], 'ttl_ms') or ARGV[7]
+local keep = string.format('%.0f', ttl + ARGV[8])
+redis.call('SET', KEYS[3], ARGV[6], 'PX', keep)
+redis.call('PUBLISH', KEYS[3], ARGV[6])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if ARGV[11] ~= '' then
+  redis.call('HSET', KEYS[7], ARGV[10], ARGV[11])
+  redis.call('ZADD', KEYS[8], now, ARGV[10])
+  for _, old in ipairs(redis.call('ZRANGE', KEYS[8], 0, -1 - ARGV[12])) do
+    redis.call('HDEL', KEYS[7], old)
+    redis.call('ZREM', KEYS[8], old)
+  end
+elseif before[1] then
+  redis.call('HDEL', KEYS[7], ARGV[10])
+  redis.call('ZREM', KEYS[8], ARGV[10])
+end
 if redis.call('EXISTS', KEYS[1]) == 0 then
   return 1
 end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if fact == 'running' then
-  redis.call('HINCRBY', KEYS[1], 'running', -(ARGV[2] + ARGV[3]))
+  redis.call('HINCRBY', KEYS[1], 'running', -ARGV[3])
 end
-redis.call('HSET', KEYS[2], ARGV[1], 'done')
-redis.call('HINCRBY', KEYS[1], 'succeeded', ARGV[2])
-redis.call('HINCRBY', KEYS[1], 'failed', ARGV[3])
+if not before[1] then
+  redis.call('HINCRBY', KEYS[1], 'ended', 1)
+end
+redis.call('HSET', KEYS[2], chunk, failed == 0 and 'done' or ('failed:' .. ARGV[4] .. ':' .. ARGV[5]))
+redis.call('HDEL', KEYS[2], chunk .. ':attempts', chunk .. ':deliveries', chunk .. ':condemned')
+redis.call('HINCRBY', KEYS[1], 'succeeded', succeeded - (before[1] or 0))
+redis.call('HINCRBY', KEYS[1], 'failed', failed - (before[2] or 0))
 redis.call('HSET', KEYS[1], 'expires_ms', string.format('%.0f', now + ttl))
 redis.call('PEXPIRE', KEYS[1], keep)
 redis.call('PEXPIRE', KEYS[2], keep)
-local status, total, succeeded, failed, chunks =
+redis.call('PEXPIRE', KEYS[4], keep)
+local status, total, good, bad, chunks =
   unpack(redis.call('HMGET', KEYS[1], 'status', 'total', 'succeeded', 'failed', 'chunks'))
-if succeeded + failed < tonumber(total) then
+if good + bad < tonumber(total) then
   return 1
 end
-if status == 'queued' or status == 'running' then
-  local final = tonumber(failed) > 0 and 'failed' or 'succeeded'
-  redis.call('HSET', KEYS[1], 'status', final, 'completed_ms', string.format('%.0f', now))
+-- The job has ended; one that had failed succeeds if a late result has what was missing.
+if status ~= 'canceled' then
+  local final = tonumber(bad) > 0 and 'failed' or 'succeeded'
+  if status ~= final then
+    redis.call('HSET', KEYS[1], 'status', final, 'completed_ms', string.format('%.0f', now))
+  end
+end
+redis.call('ZREM', KEYS[5], ARGV[1])
+if tonumber(bad) == 0 then
+  redis.call('DEL', KEYS[4])
 end
 -- The results of the first chunks live as long as that of the last.
-local base = tonumber(chunks) > 1 and string.sub(KEYS[3], 1, -(#ARGV[1] + 1))
-for chunk = 0, base and chunks - 1 or -1 do
-  redis.call('PEXPIRE', base .. string.format('%.0f', chunk), keep)
+local base = tonumber(chunks) > 1 and string.sub(KEYS[3], 1, -(#chunk + 1))
+for number = 0, base and chunks - 1 or -1 do
+  redis.call('PEXPIRE', base .. string.format('%.0f', number), keep)
 end
 return 1

@@ -95,7 +95,7 @@ def test_cancel_and_queue_tell_the_truth(quiet: Endpoints) -> None:
     environment = quiet.environment()
     job = json.loads(run_seedmill("submit", "0..99", "--json", environment=environment).stdout)
     depth = json.loads(run_seedmill("queue", "--json", environment=environment).stdout)
-    assert depth == {"waiting": 4, "held": 0, "workers": []}
+    assert depth == {"waiting": 4, "interactive": 0, "held": 0, "workers": []}
     assert "4 messages waiting" in run_seedmill("queue", environment=environment).stdout
     canceled = run_seedmill("cancel", job["id"], environment=environment)
     assert canceled.returncode == 0
@@ -140,7 +140,7 @@ def test_wrong_usage_is_one_line_and_status_2(quiet: Endpoints, arguments: list[
 
 def test_an_id_of_brackets_is_shown_as_it_is(quiet: Endpoints) -> None:
     with Client(quiet.redis_url) as client:
-        client._run(records.start_chunk(ChunkMessage("[/x]", "[/x]", 0, (1,)), adopt=True, ttl_s=3600))
+        client._run(records.start_chunk(ChunkMessage("[/x]", "[/x]", 0, (1,)), adopt=True, alone=False, ttl_s=3600))
     done = run_seedmill("status", "[/x]", environment=quiet.environment())
     assert done.returncode == 0, done.stderr
     assert "job [/x] running" in done.stdout

@@ -206,7 +206,7 @@ def test_a_killed_workers_chunks_go_to_another_and_nothing_is_counted_twice(
         wait_until_running(client, job.id, done=16)
         os.kill(first.pid, signal.SIGKILL)
         assert job.refresh().status is JobStatus.RUNNING
-        second = start_on(quiet, stack, model_environment, SEEDMILL_VISIBILITY_TIMEOUT_S="5")
+        second = start_on(quiet, stack, model_environment)
         job.wait(TIMEOUT_S)
         assert second.stop() == 0
         assert job.counts == Counts(200, 0, 0, 200, 0, 0)

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from producer import AsyncClient, Client, records
+from producer import AsyncClient, Client
 from producer.contract import (
     QUEUE,
-    ChunkMessage,
     JobStatus,
-    SeedResult,
+    Priority,
     SeedStatus,
-    chunk_result,
-    encode_celery_result,
     result_key,
 )
 from producer.errors import (
@@ -32,89 +27,9 @@ from producer.errors import (
     ResultsLost,
     SettingsError,
 )
-from producer.job import JobView
+from tests.integration.conftest import Hand, Make
 from worker.local.process import free_port
 from worker.local.stack import Endpoints
-
-
-class Sync:
-    """Calls either client as if it were the blocking one."""
-
-    def __init__(self, target: Any, loop: asyncio.AbstractEventLoop) -> None:
-        self._target = target
-        self._loop = loop
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._target, name)
-        if not callable(value):
-            return value
-        return lambda *args, **kwargs: self._settle(value(*args, **kwargs))
-
-    def _settle(self, value: Any) -> Any:
-        if inspect.isawaitable(value):
-            value = self._loop.run_until_complete(value)
-        if hasattr(value, "__aiter__"):
-            return self._loop.run_until_complete(self._gather(value))
-        return Sync(value, self._loop) if isinstance(value, JobView) else value
-
-    @staticmethod
-    async def _gather(values: Any) -> list[Any]:
-        return [value async for value in values]
-
-
-Make = Callable[..., Any]
-
-
-@pytest.fixture(params=[Client, AsyncClient])
-def make(request: pytest.FixtureRequest, quiet: Endpoints) -> Iterator[Make]:
-    loop = asyncio.new_event_loop()
-    made: list[Sync] = []
-
-    def build(**options: Any) -> Sync:
-        made.append(Sync(request.param(**{"redis_url": quiet.redis_url, "chunk_size": 2, **options}), loop))
-        return made[-1]
-
-    yield build
-    for client in made:
-        client.close()
-    loop.close()
-
-
-@pytest.fixture
-def client(make: Make) -> Any:
-    return make()
-
-
-class Hand:
-    """A worker's part, done by hand."""
-
-    def __init__(self, quiet: Endpoints) -> None:
-        self.client = Client(quiet.redis_url, chunk_size=2)
-
-    def finish(
-        self, job_id: str, seeds: tuple[int, ...], *, bad: tuple[int, ...] = (), chunks: int | None = None
-    ) -> None:
-        """Record the chunks of a job, or the first of them, as generated."""
-        for message in records.messages_of(job_id, seeds, 2)[:chunks]:
-            self.record(message, bad)
-
-    def record(self, message: ChunkMessage, bad: tuple[int, ...]) -> None:
-        results = [
-            SeedResult.failure(seed, ValueError("bad"))
-            if seed in bad
-            else SeedResult(seed, SeedStatus.SUCCEEDED, f"caption of {seed}")
-            for seed in message.seeds
-        ]
-        value = chunk_result(message, results)
-        text = encode_celery_result(message.task_id, "SUCCESS", value)
-        self.client._run(records.finish_chunk(message, value["succeeded"], value["failed"], text, ttl_s=60))
-
-
-@pytest.fixture
-def hand(quiet: Endpoints) -> Iterator[Hand]:
-    hand = Hand(quiet)
-    yield hand
-    hand.client.close()
 
 
 @pytest.mark.parametrize(("seeds", "total"), [(7, 1), ([7, 8, 9], 3), (range(10), 10), ({3, 1}, 2)])
@@ -280,3 +195,15 @@ def test_both_clients_close_with_their_block(quiet: Endpoints) -> None:
 
     with Client(quiet.redis_url) as client:
         assert client.get(asyncio.run(through_async())).counts.total == 1
+
+
+def test_small_jobs_are_interactive_and_long_ones_bulk_unless_told_otherwise(client: Any) -> None:
+    client.submit((1, 2))
+    client.submit((1, 2, 3))
+    client.submit((1, 2), priority="bulk")
+    client.submit((1, 2, 3), priority=Priority.INTERACTIVE)
+    status = client.queue()
+    assert (status.waiting, status.interactive) == (6, 3)
+    with pytest.raises(SettingsError, match="priority='urgent': use interactive or bulk"):
+        client.submit(1, priority="urgent")
+    assert client.queue().waiting == 6

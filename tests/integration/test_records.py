@@ -11,12 +11,27 @@ import redis
 
 from producer import records
 from producer.connection import connect
-from producer.contract import QUEUE, WORKER_TTL_S, WORKERS_KEY, ChunkMessage, JobStatus, facts_key, job_key, result_key
+from producer.contract import (
+    ACTIVE_KEY,
+    DEAD_INDEX_KEY,
+    DEAD_KEY,
+    MAX_ATTEMPTS,
+    QUEUE,
+    WAKE,
+    ChunkMessage,
+    JobStatus,
+    Priority,
+    facts_key,
+    job_key,
+    result_key,
+    seeds_key,
+)
 from producer.job import JobRecord
-from producer.records import Call, Verdict
+from producer.records import Call, Ending, Start, Verdict
 from worker.local.stack import Endpoints
 
 TTL_S = 600
+BULK = Priority.BULK
 
 
 class Bench:
@@ -31,15 +46,21 @@ class Bench:
     def create(
         self, seeds: range | tuple[int, ...] = (1, 2, 3), *, job: str = "j", chunk_size: int = 2
     ) -> list[ChunkMessage]:
-        assert self.run(records.create_job(job, seeds, chunk_size=chunk_size, ttl_s=TTL_S)) == 1
-        return records.messages_of(job, seeds, chunk_size)
+        call = records.create_job(job, seeds, chunk_size=chunk_size, ttl_s=TTL_S, priority=BULK)
+        assert self.run(call) == 1
+        return records.messages_of(job, seeds, chunk_size, BULK)
+
+    def begin(self, message: ChunkMessage, *, adopt: bool = False, alone: bool = False) -> Start:
+        return Start.parse(self.run(records.start_chunk(message, adopt=adopt, alone=alone, ttl_s=TTL_S)))
 
     def start(self, message: ChunkMessage, *, adopt: bool = False) -> Verdict:
-        return Verdict(self.run(records.start_chunk(message, adopt=adopt, ttl_s=TTL_S)))
+        return self.begin(message, adopt=adopt, alone=True).verdict
 
-    def finish(self, message: ChunkMessage, *, failed: int = 0, text: str = "result") -> int:
-        succeeded = len(message.seeds) - failed
-        return int(self.run(records.finish_chunk(message, succeeded, failed, text, ttl_s=TTL_S)))
+    def finish(
+        self, message: ChunkMessage, *, failed: int = 0, text: str = "result", letter: str = "", tag: str = ""
+    ) -> int:
+        ending = Ending(len(message.seeds) - failed, failed, text, letter)
+        return int(self.run(records.finish_chunk(message, ending, ttl_s=TTL_S, held="held", tag=tag)))
 
     def record(self, job: str = "j") -> JobRecord:
         return JobRecord.parse(job, self.redis.hgetall(job_key(job)))
@@ -56,7 +77,7 @@ def test_a_new_job_is_queued_with_all_its_messages_in_order(bench: Bench) -> Non
     messages = bench.create(range(5))
     assert bench.record().status is JobStatus.QUEUED
     assert bench.record().counts.queued == 5
-    waiting = bench.redis.lrange(QUEUE, 0, -1)
+    waiting = bench.redis.lrange(BULK.lane, 0, -1)
     assert len(waiting) == len(messages) == 3
     assert [f'"id":"j.{n}"' in text for n, text in enumerate(reversed(waiting))] == [True] * 3
 
@@ -64,8 +85,8 @@ def test_a_new_job_is_queued_with_all_its_messages_in_order(bench: Bench) -> Non
 def test_submitting_again_under_the_same_id_enqueues_nothing(bench: Bench) -> None:
     bench.create()
     for seeds, answer in (((1, 2, 3), 0), (range(1, 4), 0), ((9, 9, 9, 9), -1), ((1, 3, 2), -1)):
-        assert bench.run(records.create_job("j", seeds, chunk_size=1, ttl_s=TTL_S)) == answer
-    assert bench.redis.llen(QUEUE) == 2
+        assert bench.run(records.create_job("j", seeds, chunk_size=1, ttl_s=TTL_S, priority=BULK)) == answer
+    assert bench.redis.llen(BULK.lane) == 2
     assert bench.record().counts.total == 3
 
 
@@ -161,6 +182,7 @@ def test_everything_that_is_written_ends_some_day(bench: Bench) -> None:
     (message,) = bench.create((7,))
     bench.start(message)
     bench.finish(message)
+    assert not bench.redis.exists(seeds_key("j")), "the seeds are kept while they may be needed"
     lifetimes = [bench.redis.ttl(key) for key in (job_key("j"), facts_key("j"), result_key("j"))]
     assert all(0 < lifetime <= TTL_S + records.TOMBSTONE_S for lifetime in lifetimes)
     expires_ms = int(bench.redis.hget(job_key("j"), "expires_ms"))
@@ -191,8 +213,8 @@ def test_every_step_puts_the_end_of_the_lifetime_off(bench: Bench) -> None:
 
 
 def test_results_live_as_long_as_their_job_says_and_not_the_worker(bench: Bench) -> None:
-    bench.run(records.create_job("long", (1, 2), chunk_size=1, ttl_s=10 * TTL_S))
-    for message in records.messages_of("long", (1, 2), 1):
+    bench.run(records.create_job("long", (1, 2), chunk_size=1, ttl_s=10 * TTL_S, priority=BULK))
+    for message in records.messages_of("long", (1, 2), 1, BULK):
         bench.finish(message)
         for key in (job_key("long"), facts_key("long"), result_key(message.task_id)):
             assert bench.redis.ttl(key) > TTL_S + records.TOMBSTONE_S
@@ -211,31 +233,21 @@ def test_an_adopted_record_ends_some_day_whatever_comes_next(bench: Bench) -> No
 
 def test_a_chunk_that_is_given_back_is_queued_again(bench: Bench) -> None:
     first, _ = bench.create()
-    assert bench.run(records.give_back(first)) == 0
+    assert bench.run(records.give_back(first, counts=True)) == 0
     bench.start(first)
-    assert [bench.run(records.give_back(first)), bench.run(records.give_back(first))] == [1, 0]
+    assert [bench.run(records.give_back(first, counts=True)), bench.run(records.give_back(first, counts=True))] == [
+        1,
+        0,
+    ]
     assert (bench.record().counts.running, bench.record().counts.queued) == (0, 3)
     assert bench.start(first) is Verdict.RUN
     bench.finish(first)
-    assert bench.run(records.give_back(first)) == 0
+    assert bench.run(records.give_back(first, counts=True)) == 0
     assert (bench.record().counts.running, bench.record().counts.succeeded) == (0, 2)
 
 
-def test_workers_that_fell_silent_are_not_seen_and_soon_forgotten(bench: Bench) -> None:
-    def seen() -> list[Any]:
-        return [worker["pid"] for worker in records.parse_queue_status(bench.run(records.queue_status())).workers]
-
-    bench.run(records.heartbeat('{"pid": 1}'))
-    assert seen() == [1]
-    bench.redis.zadd(WORKERS_KEY, {'{"pid": 1}': time.time() - WORKER_TTL_S - 2})
-    assert seen() == []
-    bench.run(records.heartbeat('{"pid": 2}'))
-    assert seen() == [2]
-    assert bench.redis.zcard(WORKERS_KEY) == 1
-
-
 def drop(message: ChunkMessage) -> Call:
-    return records.drop_chunk(message, "revoked", ttl_s=TTL_S)
+    return records.drop_chunk(message, "revoked", ttl_s=TTL_S, held="held", tag="1.0")
 
 
 def test_a_dropped_chunk_says_why_and_is_no_longer_running(bench: Bench) -> None:
@@ -274,13 +286,117 @@ def test_ids_that_look_like_keys_of_other_jobs_collide_with_nothing(bench: Bench
 
 
 def test_a_job_that_cannot_be_enqueued_leaves_no_record(bench: Bench) -> None:
-    bench.redis.set(QUEUE, "not a list")
+    bench.redis.set(BULK.lane, "not a list")
     with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
-        bench.run(records.create_job("j", (1, 2), chunk_size=1, ttl_s=TTL_S))
+        bench.run(records.create_job("j", (1, 2), chunk_size=1, ttl_s=TTL_S, priority=BULK))
     assert bench.redis.keys("seedmill:*") == []
 
 
 def test_the_largest_job_is_accepted_whole(bench: Bench) -> None:
     bench.create(range(1_000_000), chunk_size=32)
-    assert bench.redis.llen(QUEUE) == 31_250
+    assert bench.redis.llen(BULK.lane) == 31_250
     assert bench.record().counts.queued == 1_000_000
+
+
+def test_a_bulk_job_wakes_workers_that_wait_on_the_first_lane(bench: Bench) -> None:
+    bench.create()
+    assert bench.redis.lrange(QUEUE, 0, -1) == [WAKE]
+    bench.create(job="second")
+    assert bench.redis.lrange(QUEUE, 0, -1) == [WAKE], "one is enough"
+
+
+def test_an_attempt_without_an_end_makes_a_chunk_suspect_and_too_many_exhaust_it(bench: Bench) -> None:
+    first, _ = bench.create()
+    assert bench.begin(first) == Start(Verdict.RUN, 1, 1)
+    assert bench.begin(first) == Start(Verdict.SUSPECT, 1, 1), "asking does not count"
+    for attempt in range(2, MAX_ATTEMPTS + 1):
+        assert bench.begin(first, alone=True) == Start(Verdict.RUN, attempt, attempt)
+    assert bench.begin(first, alone=True) == Start(Verdict.EXHAUSTED, MAX_ATTEMPTS, MAX_ATTEMPTS + 1)
+    assert bench.record().counts.running == 2
+
+
+def test_a_condemned_seed_is_remembered_and_the_chunk_has_one_more_attempt(bench: Bench) -> None:
+    first, _ = bench.create()
+    for _ in range(MAX_ATTEMPTS + 1):
+        bench.begin(first, alone=True)
+    bench.run(records.condemn_seed(first, 2))
+    assert bench.begin(first, alone=True) == Start(Verdict.RUN, 3, 5, frozenset({2}))
+    assert bench.begin(first, alone=True).verdict is Verdict.EXHAUSTED
+    bench.run(records.condemn_seed(first, 1))
+    assert bench.begin(first, alone=True).condemned == {1, 2}
+
+
+def test_a_chunk_that_is_given_back_without_blame_has_lost_no_attempt(bench: Bench) -> None:
+    first, second = bench.create()
+    bench.begin(first)
+    bench.run(records.give_back(first, counts=False))
+    assert bench.begin(first) == Start(Verdict.RUN, 1, 2)
+    bench.begin(second)
+    bench.run(records.give_back(second, counts=True))
+    assert bench.begin(second).verdict is Verdict.SUSPECT
+
+
+def test_an_end_leaves_no_counters_behind(bench: Bench) -> None:
+    first, _ = bench.create()
+    bench.begin(first)
+    bench.finish(first)
+    assert bench.redis.hgetall(facts_key("j")) == {"0": "done"}
+
+
+def test_the_end_of_a_chunk_and_its_acknowledgement_are_one_step(bench: Bench) -> None:
+    first, second = bench.create()
+    bench.redis.hset("held", mapping={"1.0": "message", "1.1": "another", "1.2": "third"})
+    bench.finish(first, tag="1.0")
+    assert bench.redis.hkeys("held") == ["1.1", "1.2"]
+    bench.finish(first, tag="1.1")
+    assert bench.redis.hkeys("held") == ["1.2"], "a redelivery is acknowledged as well"
+    bench.redis.hset("held", "1.0", "message")
+    bench.run(drop(second))
+    assert bench.redis.hkeys("held") == ["1.2"]
+
+
+def test_a_late_success_wins_over_a_failure_and_takes_its_dead_letter_away(bench: Bench) -> None:
+    (message,) = bench.create((7, 8))
+    bench.start(message)
+    bench.finish(message, failed=2, text="bad", letter="{}")
+    assert bench.record().status is JobStatus.FAILED
+    assert bench.redis.hkeys(DEAD_KEY) == bench.redis.zrange(DEAD_INDEX_KEY, 0, -1) == ["j"]
+    assert bench.finish(message, failed=2, text="again") == 0
+    assert bench.finish(message, text="good") == 1
+    assert bench.record().status is JobStatus.SUCCEEDED
+    assert (bench.record().counts.succeeded, bench.record().counts.failed) == (2, 0)
+    assert bench.redis.get(result_key("j")) == "good"
+    assert bench.redis.hlen(DEAD_KEY) == bench.redis.zcard(DEAD_INDEX_KEY) == 0
+
+
+def test_a_late_failure_never_wins_over_a_success(bench: Bench) -> None:
+    (message,) = bench.create((7,))
+    bench.finish(message, text="good")
+    assert bench.finish(message, failed=1, text="bad", letter="{}") == 0
+    assert bench.redis.get(result_key("j")) == "good"
+    assert bench.redis.hlen(DEAD_KEY) == 0
+
+
+def test_jobs_are_active_until_they_end(bench: Bench) -> None:
+    def active() -> list[str]:
+        return list(bench.redis.zrange(ACTIVE_KEY, 0, -1))
+
+    messages = bench.create()
+    bench.create(job="other")
+    assert active() == ["j", "other"]
+    for message in messages:
+        bench.start(message)
+        bench.finish(message)
+    assert active() == ["other"]
+    bench.run(records.cancel_job("other"))
+    assert active() == []
+
+
+def test_a_canceled_chunk_counts_what_had_ended_and_the_rest_as_canceled(bench: Bench) -> None:
+    (message,) = bench.create((1, 2, 3), chunk_size=3)
+    bench.start(message)
+    bench.run(records.cancel_job("j"))
+    bench.run(records.finish_chunk(message, Ending(1, 0, "part"), ttl_s=TTL_S))
+    counts = bench.record().counts
+    assert (counts.running, counts.succeeded, counts.canceled) == (0, 1, 2)
+    assert bench.record().status is JobStatus.CANCELED

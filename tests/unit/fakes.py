@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from worker.errors import ObjectMissing, StorageError
-from worker.model.engine import Generated, ModelInfo
+from worker.model.generated import Generated, ModelInfo
 
 MODEL = ModelInfo(
     id="fake-0123456789abcdef",

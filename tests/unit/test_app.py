@@ -7,7 +7,11 @@ from typing import Any
 import pytest
 
 from worker.app import build_app, celery_url
+from worker.queue.ledger import Ledger
+from worker.queue.transport import Transport
 from worker.settings import WorkerSettings
+
+NO_LEDGER: Ledger = object()  # type: ignore[assignment]  # nothing is taken here
 
 
 @pytest.mark.parametrize(
@@ -22,9 +26,11 @@ from worker.settings import WorkerSettings
 )
 def test_every_url_has_the_form_that_celery_takes(url: str, wanted: str) -> None:
     assert celery_url(url) == wanted
-    app = build_app(WorkerSettings.load(redis_url=url))
+    app = build_app(WorkerSettings.load(redis_url=url), NO_LEDGER)
     assert app.backend is not None
-    app.connection_for_read().transport_cls  # noqa: B018  # resolves the scheme
+    connection = app.connection_for_read()
+    assert connection.get_transport_cls() is Transport
+    assert "p@" not in connection.as_uri(), "passwords are not shown"
     app.close()
 
 
@@ -33,14 +39,8 @@ def test_options_in_a_url_are_kept() -> None:
 
 
 def test_messages_are_json_alone_and_acknowledged_late() -> None:
-    conf: Any = build_app(WorkerSettings.load()).conf
+    conf: Any = build_app(WorkerSettings.load(), NO_LEDGER).conf
     assert conf.accept_content == ["json"]
     assert (conf.task_serializer, conf.result_serializer) == ("json", "json")
     assert conf.task_acks_late
     assert conf.worker_prefetch_multiplier == 1
-    assert conf.worker_disable_prefetch
-
-
-def test_the_visibility_timeout_is_a_setting() -> None:
-    app: Any = build_app(WorkerSettings.load(visibility_timeout_s=77))
-    assert app.conf.broker_transport_options["visibility_timeout"] == 77

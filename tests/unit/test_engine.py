@@ -14,7 +14,8 @@ import torch
 from tests.support import TINY, write_model
 from worker.errors import CheckpointError, DecodeError, DeviceError, SetupError
 from worker.model.decoders import CANONICAL_SHAPES, CpuDecoder, _padded
-from worker.model.engine import Engine, Generated
+from worker.model.engine import Engine
+from worker.model.generated import Generated
 from worker.model.latents import draw_latents
 from worker.model.network import SeedNetwork, initialize
 

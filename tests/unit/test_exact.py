@@ -16,8 +16,9 @@ from tests.support import write_model
 from tests.unit.users import User
 from worker.errors import ArchitectureError, OutOfDeviceMemory, SetupError
 from worker.model.decoders import CANONICAL_SHAPES, CudaDecoder
-from worker.model.engine import Engine, Generated
+from worker.model.engine import Engine
 from worker.model.exact import SETTINGS, exact_arithmetic
+from worker.model.generated import Generated
 from worker.model.latents import draw_latents
 
 SEEDS = range(12)

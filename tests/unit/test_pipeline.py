@@ -7,35 +7,51 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
-from producer.contract import SeedStatus
+from producer.contract import SeedResult, SeedStatus, image_key, metadata_key
 from tests.unit.fakes import MODEL, FakeModel, FakeStore
-from worker.errors import GivenBack, StorageUnreachable
-from worker.model.engine import Generated
+from worker.errors import GivenBack, OutOfDeviceMemory, StorageUnreachable
+from worker.model.generated import Generated
+from worker.order import Order
 from worker.pipeline import HANDOVER_BATCHES, Pipeline
+from worker.publish import Publisher
 
 Make = Callable[..., Pipeline]
+
+
+def build(model: FakeModel, store: FakeStore, *, max_batch: int = 4, patience_s: float = 0) -> Pipeline:
+    return Pipeline(model, Publisher(store, MODEL, patience_s=patience_s), max_batch=max_batch, upload_threads=2)
+
+
+def results_of(pipeline: Pipeline, seeds: Sequence[int]) -> list[SeedResult]:
+    """Process seeds that all have to end with a result."""
+    outcomes = pipeline.process(seeds, Order())
+    results = [outcome for outcome in outcomes if isinstance(outcome, SeedResult)]
+    assert len(results) == len(seeds), outcomes
+    return results
 
 
 @pytest.fixture
 def make() -> Iterator[Make]:
     made: list[Pipeline] = []
 
-    def build(model: FakeModel, store: FakeStore, *, max_batch: int = 4) -> Pipeline:
-        made.append(Pipeline(model, store, max_batch=max_batch, upload_threads=2))
+    def started(model: FakeModel, store: FakeStore, *, max_batch: int = 4, patience_s: float = 0) -> Pipeline:
+        made.append(build(model, store, max_batch=max_batch, patience_s=patience_s))
         made[-1].start()
         return made[-1]
 
-    yield build
+    yield started
     for pipeline in made:
         pipeline.close()
 
 
 def test_every_seed_gets_its_outcome_in_order(make: Make) -> None:
-    results = make(FakeModel(), FakeStore()).process([9, 3, 9, 7, 5])
+    results = results_of(make(FakeModel(), FakeStore()), [9, 3, 9, 7, 5])
     assert [result.seed for result in results] == [9, 3, 9, 7, 5]
     assert {result.status for result in results} == {SeedStatus.SUCCEEDED}
     assert [result.caption for result in results][:2] == ["caption of 9", "caption of 3"]
@@ -43,14 +59,14 @@ def test_every_seed_gets_its_outcome_in_order(make: Make) -> None:
 
 def test_the_picture_is_written_before_the_metadata_that_commits_it(make: Make) -> None:
     store = FakeStore()
-    make(FakeModel(), store).process([7])
+    results_of(make(FakeModel(), store), [7])
     image, metadata = store.objects
     assert (image, metadata) == (f"{MODEL.id}/seed_0000000007.png", f"{MODEL.id}/seed_0000000007.json")
 
 
 def test_the_result_names_what_was_written(make: Make) -> None:
     store = FakeStore()
-    (result,) = make(FakeModel(), store).process([7])
+    (result,) = results_of(make(FakeModel(), store), [7])
     png, metadata = store.objects.values()
     assert result.sha256 == hashlib.sha256(png).hexdigest() == json.loads(metadata)["image"]["sha256"]
     assert result.bytes == len(png)
@@ -63,14 +79,14 @@ def test_the_result_names_what_was_written(make: Make) -> None:
 
 def test_a_picture_that_cannot_be_written_leaves_no_metadata(make: Make) -> None:
     store = FakeStore(refuse=".png")
-    (result,) = make(FakeModel(), store).process([7])
+    (result,) = results_of(make(FakeModel(), store), [7])
     assert result.status is SeedStatus.FAILED
     assert result.error == {"type": "StorageError", "message": f"refused {MODEL.id}/seed_0000000007.png"}
     assert store.objects == {}
 
 
 def test_one_bad_seed_fails_alone(make: Make) -> None:
-    results = make(FakeModel(bad=[5]), FakeStore(), max_batch=8).process(range(8))
+    results = results_of(make(FakeModel(bad=[5]), FakeStore(), max_batch=8), range(8))
     failed = [result for result in results if result.status is SeedStatus.FAILED]
     assert [(result.seed, result.error) for result in failed] == [
         (5, {"type": "ValueError", "message": "cannot draw [5]"})
@@ -84,7 +100,7 @@ def test_finding_the_culprits_costs_few_extra_calls(make: Make, bad: list[int]) 
     wait, model.generate = model.generate, lambda seeds: (gate.wait() and wait(seeds)) or []  # type: ignore[method-assign]
     pipeline = make(model, FakeStore(), max_batch=64)
     gate.set()
-    results = pipeline.process(range(64))
+    results = results_of(pipeline, range(64))
     assert [result.seed for result in results if result.status is SeedStatus.FAILED] == bad
     assert len(model.batches) <= 1 + 2 * len(bad) * math.log2(64)
 
@@ -96,7 +112,7 @@ def test_a_model_that_loses_count_fails_its_seeds_and_not_the_worker(make: Make)
 
     model = Short()
     pipeline = make(model, FakeStore())
-    for result in pipeline.process([1, 2]):
+    for result in results_of(pipeline, [1, 2]):
         assert result.status is SeedStatus.FAILED
         assert "0 results for 1 seeds" in str(result.error)
 
@@ -108,7 +124,7 @@ def test_all_threads_run_before_the_first_picture(make: Make) -> None:
     before = uploading()
     pipeline = make(FakeModel(), FakeStore())
     assert uploading() == before + 2
-    pipeline.process(range(50))
+    results_of(pipeline, range(50))
     assert uploading() == before + 2
 
 
@@ -116,7 +132,7 @@ def test_a_slow_store_stops_the_device_and_not_the_memory(make: Make) -> None:
     model, store = FakeModel(), FakeStore()
     store.opened.clear()
     pipeline = make(model, store, max_batch=2)
-    thread = threading.Thread(target=pipeline.process, args=(range(100),))
+    thread = threading.Thread(target=pipeline.process, args=(range(100), Order()))
     thread.start()
     while sum(map(len, model.batches)) < HANDOVER_BATCHES * 2:
         time.sleep(0.01)
@@ -142,56 +158,140 @@ class Away(FakeStore):
         super().put(key, data, content_type)
 
 
-def test_a_store_that_is_away_is_waited_for_and_nothing_is_generated_twice() -> None:
+def test_a_store_that_is_away_is_waited_for_and_nothing_is_generated_twice(make: Make) -> None:
     model, store = FakeModel(), Away()
-    pipeline = Pipeline(model, store, max_batch=4, upload_threads=2, patience_s=30)
-    pipeline.start()
+    pipeline = make(model, store, patience_s=30)
     threading.Timer(0.5, store.back.set).start()
-    results = pipeline.process(range(6))
-    pipeline.close()
+    results = results_of(pipeline, range(6))
     assert {result.status for result in results} == {SeedStatus.SUCCEEDED}
     assert sorted(seed for batch in model.batches for seed in batch) == list(range(6))
 
 
-def test_patience_with_a_store_has_an_end() -> None:
-    pipeline = Pipeline(FakeModel(), Away(), max_batch=4, upload_threads=2, patience_s=0)
-    pipeline.start()
-    (result,) = pipeline.process([1])
-    pipeline.close()
-    assert result.error == {"type": "StorageUnreachable", "message": "away"}
+def test_after_some_patience_with_a_store_the_seed_is_to_be_tried_again(make: Make) -> None:
+    (outcome,) = make(FakeModel(), Away()).process([1], Order())
+    assert isinstance(outcome, GivenBack)
+    assert not outcome.counts
 
 
 def test_a_refusal_of_the_store_is_not_waited_for(make: Make) -> None:
-    pipeline = Pipeline(FakeModel(), FakeStore(refuse="png"), max_batch=4, upload_threads=2, patience_s=600)
-    pipeline.start()
-    (result,) = pipeline.process([1])
-    pipeline.close()
+    (result,) = results_of(make(FakeModel(), FakeStore(refuse="png"), patience_s=600), [1])
     assert result.status is SeedStatus.FAILED
 
 
-def test_a_worker_that_stops_gives_back_what_waits_for_the_store() -> None:
+def test_a_worker_that_stops_gives_back_what_waits_for_the_store(make: Make) -> None:
     store = Away()
-    pipeline = Pipeline(FakeModel(), store, max_batch=4, upload_threads=2, patience_s=600)
-    pipeline.start()
+    pipeline = make(FakeModel(), store, patience_s=600)
 
     def stop() -> None:
         store.refused.acquire()
         pipeline.stop_waiting()
 
     threading.Thread(target=stop).start()
-    with pytest.raises(GivenBack):
-        pipeline.process([1, 2])
-    pipeline.close()
+    assert all(isinstance(outcome, GivenBack) for outcome in pipeline.process([1, 2], Order()))
+
+
+@pytest.mark.parametrize("error", [MemoryError("no more"), OutOfDeviceMemory("does not fit")])
+def test_a_seed_for_which_memory_does_not_suffice_is_to_be_tried_again_and_that_counts(
+    make: Make, error: Exception
+) -> None:
+    class Full(FakeModel):
+        def generate(self, seeds: Sequence[int]) -> list[Generated]:
+            raise error
+
+    (outcome,) = make(Full(), FakeStore()).process([1], Order())
+    assert isinstance(outcome, GivenBack)
+    assert outcome.counts
+    assert outcome.__cause__ is error
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
+def test_what_no_model_should_raise_fails_the_seed_and_not_the_device_thread(make: Make, error: BaseException) -> None:
+    class Leaves(FakeModel):
+        def generate(self, seeds: Sequence[int]) -> list[Generated]:
+            if 5 in seeds:
+                raise error
+            return super().generate(seeds)
+
+    pipeline = make(Leaves(), FakeStore())
+    assert [result.status for result in results_of(pipeline, [5, 6])] == ["failed", "succeeded"]
+    assert [result.status for result in results_of(pipeline, [7])] == ["succeeded"]
+
+
+class Slow(FakeModel):
+    """A model whose batches end when they are told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def generate(self, seeds: Sequence[int]) -> list[Generated]:
+        self.begun.set()
+        self.go_on.wait(20)
+        return super().generate(seeds)
+
+
+def test_a_canceled_order_ends_at_once_even_amid_its_batch_and_publishes_nothing(make: Make) -> None:
+    model, store, order = Slow(), FakeStore(), Order()
+    pipeline = make(model, store, max_batch=2)
+    pool = ThreadPoolExecutor(1)
+    future = pool.submit(pipeline.process, range(6), order)
+    model.begun.wait(20)
+    order.cancel()
+    assert future.result(5) == [None] * 6
+    model.go_on.set()
+    assert pipeline.close()
+    assert store.objects == {}
+    assert model.batches == [[0, 1]], "what waited is never computed"
+    pool.shutdown()
+
+
+def test_work_can_be_given_back_while_the_device_hangs(make: Make) -> None:
+    model = Slow()
+    pipeline = make(model, FakeStore())
+    pool = ThreadPoolExecutor(1)
+    future = pool.submit(pipeline.process, [1, 2], Order())
+    model.begun.wait(20)
+    time.sleep(0.05)
+    assert pipeline.device_busy_s > 0
+    pipeline.give_back(GivenBack("stopping"))
+    assert all(isinstance(outcome, GivenBack) for outcome in future.result(5))
+    assert not pipeline.close(0.1), "it says that the device did not end"
+    model.go_on.set()
+    pool.shutdown()
+
+
+def test_published_seeds_are_found_whole_and_torn_ones_are_not(make: Make) -> None:
+    store = FakeStore()
+    pipeline = make(FakeModel(), store)
+    written = results_of(pipeline, range(6))
+    store.objects[image_key(MODEL.id, 1)] = store.objects[image_key(MODEL.id, 1)][:-5]
+    store.objects[metadata_key(MODEL.id, 2)] = store.objects[metadata_key(MODEL.id, 2)][:40]
+    store.objects[metadata_key(MODEL.id, 3)] = b"[" * 100_000
+    del store.objects[image_key(MODEL.id, 4)]
+    found = pipeline.find(range(7), Order())
+    assert found[1:5] == [None] * 4
+    assert found[6] is None
+    for outcome, result in ((found[0], written[0]), (found[5], written[5])):
+        assert isinstance(outcome, SeedResult)
+        assert replace(outcome, timings={}) == replace(result, timings={})
+
+
+def test_what_is_published_cannot_be_told_while_the_store_is_away(make: Make) -> None:
+    class Unreadable(FakeStore):
+        def get(self, key: str) -> bytes:
+            raise StorageUnreachable("away")
+
+    assert all(isinstance(outcome, GivenBack) for outcome in make(FakeModel(), Unreadable()).find([1, 2], Order()))
 
 
 def test_closing_finishes_what_is_inside() -> None:
     store = FakeStore()
-    pipeline = Pipeline(FakeModel(), store, max_batch=2, upload_threads=2)
-    thread = threading.Thread(target=pipeline.process, args=(range(20),))
+    pipeline = build(FakeModel(), store, max_batch=2)
+    thread = threading.Thread(target=pipeline.process, args=(range(20), Order()))
     thread.start()
     while not pipeline._batcher._waiting:
         time.sleep(0.001)
     pipeline.start()
-    pipeline.close()
+    assert pipeline.close()
     thread.join(timeout=20)
     assert len(store.objects) == 40

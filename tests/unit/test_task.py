@@ -1,4 +1,4 @@
-"""What the task does with a message, without Celery and without servers."""
+"""What the task does with a message, without Celery's worker and without servers."""
 
 from __future__ import annotations
 
@@ -7,61 +7,99 @@ from typing import Any
 
 import pytest
 from celery import Celery
-from celery.exceptions import Reject
 
-from producer.contract import MAX_CHUNK_SIZE, TASK_NAME, ChunkMessage, SeedResult, SeedStatus, chunk_result
+from producer.contract import MAX_CHUNK_SIZE, TASK_NAME, ChunkMessage, Priority
 from producer.errors import InvalidSeed, QueueUnreachable
-from producer.records import Verdict
+from worker import task
 from worker.errors import GivenBack, InvalidMessage
-from worker.results import Recorder
-from worker.task import give_back, read_message, register, run_chunk
+from worker.queue.burial import Burial
+from worker.task import Handler, read_delivery, register
 
 MESSAGE = ChunkMessage("t", "j", 2, (7, 8))
+OURS = {"seeds": [7, 8], "job_id": "j", "chunk": 2}
 
 
-class FakeRecorder(Recorder):
-    """Remembers what it was told."""
+class FakeLedger:
+    """Remembers what became of messages."""
 
-    def __init__(self, verdict: Verdict = Verdict.RUN) -> None:
-        self.verdict = verdict
-        self.said: list[Any] = []
+    def __init__(self) -> None:
+        self.said: list[tuple[str, Any]] = []
 
-    def start(self, message: ChunkMessage, *, adopt: bool) -> Verdict:
-        self.said.append(("start", adopt))
-        return self.verdict
+    def settled(self, tag: str) -> None:
+        self.said.append(("settled", tag))
 
-    def finish(self, message: ChunkMessage, results: Sequence[SeedResult]) -> dict[str, Any]:
-        self.said.append(("finish", [(result.seed, result.status) for result in results]))
-        return chunk_result(message, results)
+    def give_back(self, tag: str) -> None:
+        self.said.append(("given back", tag))
 
-    def drop(self, message: ChunkMessage, verdict: Verdict) -> None:
-        self.said.append(("drop", verdict))
-
-    def give_back(self, message: ChunkMessage) -> None:
-        self.said.append(("give back", message.task_id))
+    def bury(self, burials: Sequence[Burial]) -> None:
+        self.said += [("buried", burial) for burial in burials]
 
 
-def succeed(seeds: Sequence[int]) -> list[SeedResult]:
-    return [SeedResult(seed, SeedStatus.SUCCEEDED) for seed in seeds]
+class FakeRecorder:
+    """Remembers what was noted."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.noted: list[bool] = []
+
+    def give_back(self, delivery: object, *, counts: bool) -> None:
+        if self.error:
+            raise self.error
+        self.noted.append(counts)
 
 
-def never(seeds: Sequence[int]) -> list[SeedResult]:
-    pytest.fail(f"{seeds} were generated")
+class FakeRunner:
+    """Runs a chunk to a result or an error."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.error = error
+        self.ran: list[Any] = []
+
+    def run(self, delivery: object) -> dict[str, Any]:
+        self.ran.append(delivery)
+        if self.error:
+            raise self.error
+        return {"succeeded": 2}
+
+
+class Bench:
+    def __init__(self, error: BaseException | None = None, recorder_error: Exception | None = None) -> None:
+        self.runner, self.recorder, self.ledger = FakeRunner(error), FakeRecorder(recorder_error), FakeLedger()
+        parts: Any = (self.runner, self.recorder, self.ledger)
+        self.handler = Handler(*parts)
+
+    def handle(self, arguments: dict[str, Any] | None = None) -> Any:
+        return self.handler.handle("t", "1.0", 0, OURS if arguments is None else arguments)
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task, "GIVE_BACK_PAUSE_S", 0)
 
 
 def test_a_message_of_ours_is_read() -> None:
-    assert read_message("t", [7, 8], "j", 2) == MESSAGE
+    delivery = read_delivery("t", "1.0", 0, OURS)
+    assert (delivery.message, delivery.tag, delivery.adopt) == (MESSAGE, "1.0", False)
+
+
+@pytest.mark.parametrize(
+    ("number", "priority"), [(0, "interactive"), (9, "bulk"), (None, "interactive"), ("x", "interactive")]
+)
+def test_the_priority_of_a_message_is_kept(number: object, priority: str) -> None:
+    assert read_delivery("t", "", number, OURS).message.priority is Priority(priority)
 
 
 @pytest.mark.parametrize("seeds", [7, [7]])
 def test_a_message_of_another_app_is_a_job_of_its_own(seeds: Any) -> None:
-    assert read_message("t", seeds, None, 0) == ChunkMessage("t", "t", 0, (7,))
+    delivery = read_delivery("t", "", None, {"seeds": seeds})
+    assert delivery.message == ChunkMessage("t", "t", 0, (7,))
+    assert delivery.adopt
 
 
 @pytest.mark.parametrize("seeds", [-1, [1, -1], [], None, "7", [True], [1.0], {"a": 1}, [[1]]])
 def test_seeds_that_are_none_are_refused(seeds: Any) -> None:
     with pytest.raises(InvalidSeed):
-        read_message("t", seeds, None, 0)
+        read_delivery("t", "", None, {"seeds": seeds})
 
 
 @pytest.mark.parametrize(
@@ -69,79 +107,86 @@ def test_seeds_that_are_none_are_refused(seeds: Any) -> None:
 )
 def test_other_arguments_of_the_wrong_kind_are_refused(job_id: Any, chunk: Any) -> None:
     with pytest.raises(InvalidMessage):
-        read_message("t", [1], job_id, chunk)
+        read_delivery("t", "", None, {"seeds": [1], "job_id": job_id, "chunk": chunk})
 
 
 def test_a_message_of_too_many_seeds_is_refused_with_the_limit() -> None:
     with pytest.raises(InvalidMessage, match=str(MAX_CHUNK_SIZE)):
-        read_message("t", list(range(MAX_CHUNK_SIZE + 1)), None, 0)
+        read_delivery("t", "", None, {"seeds": list(range(MAX_CHUNK_SIZE + 1))})
 
 
-def test_a_chunk_is_recorded_before_and_after() -> None:
-    recorder = FakeRecorder()
-    value = run_chunk(MESSAGE, succeed, recorder, adopt=False)
-    fates = [(7, SeedStatus.SUCCEEDED), (8, SeedStatus.SUCCEEDED)]
-    assert recorder.said == [("start", False), ("finish", fates)]
-    assert value is not None
-    assert value["succeeded"] == 2
+def test_a_chunk_that_was_run_is_settled() -> None:
+    bench = Bench()
+    assert bench.handle() == {"succeeded": 2}
+    assert bench.ledger.said == [("settled", "1.0")]
 
 
-@pytest.mark.parametrize("verdict", [Verdict.CANCELED, Verdict.EXPIRED])
-def test_a_chunk_nobody_wants_any_more_is_dropped_with_the_reason(verdict: Verdict) -> None:
-    recorder = FakeRecorder(verdict)
-    assert run_chunk(MESSAGE, never, recorder, adopt=False) is None
-    assert recorder.said[1:] == [("drop", verdict)]
+def test_a_message_that_is_no_chunk_is_buried_with_the_reason() -> None:
+    bench = Bench()
+    assert bench.handle({"seeds": [1, -2]}) is None
+    ((word, burial),) = bench.ledger.said
+    assert word == "buried"
+    assert (burial.tag, burial.task_id) == ("1.0", "t")
+    assert "-2 is not a seed" in burial.letter.reason
+    assert '"FAILURE"' in burial.celery_result
+    assert bench.runner.ran == []
 
 
-def test_a_chunk_that_was_done_before_is_left_alone() -> None:
-    recorder = FakeRecorder(Verdict.DONE)
-    assert run_chunk(MESSAGE, never, recorder, adopt=False) is None
-    assert recorder.said == [("start", False)]
-
-
-def test_a_chunk_goes_back_to_the_queue_when_redis_stays_away() -> None:
-    class Away(FakeRecorder):
-        def finish(self, message: ChunkMessage, results: Sequence[SeedResult]) -> dict[str, Any]:
-            raise QueueUnreachable("away")
-
-    app = Celery(set_as_current=False)
-    register(app, succeed, Away())
-    task: Any = app.tasks[TASK_NAME]
-    task.push_request(id="t")
-    with pytest.raises(Reject) as caught:
-        task.run([1])
-    assert caught.value.requeue
-
-
-def test_unfinished_work_goes_back_to_the_queue_and_is_noted() -> None:
-    def process(seeds: Sequence[int]) -> list[SeedResult]:
-        raise GivenBack("stopping")
-
-    recorder = FakeRecorder()
-    app = Celery(set_as_current=False)
-    register(app, process, recorder)
-    task: Any = app.tasks[TASK_NAME]
-    task.push_request(id="t")
-    with pytest.raises(Reject) as caught:
-        task.run([1])
-    assert caught.value.requeue
-    assert recorder.said == [("start", True), ("give back", "t")]
+def test_unfinished_work_goes_back_and_is_noted_before() -> None:
+    bench = Bench(GivenBack("stopping"))
+    assert bench.handle() is None
+    assert bench.recorder.noted == [False]
+    assert bench.ledger.said == [("given back", "1.0")]
 
 
 def test_work_goes_back_even_if_that_cannot_be_noted() -> None:
-    class Away(FakeRecorder):
-        def give_back(self, message: ChunkMessage) -> None:
-            raise QueueUnreachable("away")
-
-    give_back(MESSAGE, Away(), GivenBack("stopping"))
+    bench = Bench(GivenBack("stopping"), QueueUnreachable("away"))
+    bench.handle()
+    assert bench.ledger.said == [("given back", "1.0")]
 
 
-def test_an_error_outside_the_seeds_fails_every_seed_with_the_reason() -> None:
-    def explode(seeds: Sequence[int]) -> list[SeedResult]:
-        raise MemoryError("no more")
+def test_a_chunk_goes_back_when_redis_stays_away() -> None:
+    bench = Bench(QueueUnreachable("away"))
+    bench.handle()
+    assert bench.recorder.noted == []
+    assert bench.ledger.said == [("given back", "1.0")]
 
-    recorder = FakeRecorder()
-    value = run_chunk(MESSAGE, explode, recorder, adopt=False)
-    assert recorder.said[1] == ("finish", [(7, SeedStatus.FAILED), (8, SeedStatus.FAILED)])
-    assert value is not None
-    assert value["seeds"][0]["error"] == {"type": "MemoryError", "message": "no more"}
+
+@pytest.mark.parametrize("error", [RuntimeError("bug"), MemoryError(), SystemExit(1), KeyboardInterrupt()])
+def test_whatever_escapes_a_chunk_costs_an_attempt_and_not_the_message(error: BaseException) -> None:
+    bench = Bench(error)
+    assert bench.handle() is None
+    assert bench.recorder.noted == [True]
+    assert bench.ledger.said == [("given back", "1.0")]
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "wanted"),
+    [
+        ([[1]], {}, {"seeds": [1]}),
+        ([], {"seeds": 1}, {"seeds": 1}),
+        ([1, "j", 2], {}, {"seeds": 1, "job_id": "j", "chunk": 2}),
+        ([1], {"size": 512}, {"seeds": 1, "size": 512}),
+    ],
+)
+def test_arguments_may_be_given_by_place_or_by_name(
+    args: list[Any], kwargs: dict[str, Any], wanted: dict[str, Any]
+) -> None:
+    seen: list[Any] = []
+    app = Celery(set_as_current=False)
+    register(app, lambda *given: seen.append(given))
+    generate: Any = app.tasks[TASK_NAME]
+    generate.push_request(id="t", properties={"delivery_tag": "1.0", "priority": 9})
+    generate.run(*args, **kwargs)
+    assert seen == [("t", "1.0", 9, wanted)]
+
+
+@pytest.mark.parametrize(("args", "kwargs"), [([1, "j", 0, 4], {}), ([1], {"seeds": 2})])
+def test_too_many_arguments_are_refused_and_not_raised(args: list[Any], kwargs: dict[str, Any]) -> None:
+    bench = Bench()
+    app = Celery(set_as_current=False)
+    register(app, bench.handler.handle)
+    generate: Any = app.tasks[TASK_NAME]
+    generate.push_request(id="t", properties={"delivery_tag": "1.0"})
+    generate.run(*args, **kwargs)
+    assert [word for word, _ in bench.ledger.said] == ["buried"]

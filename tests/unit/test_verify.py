@@ -18,7 +18,8 @@ from producer.contract import image_key, metadata_key
 from tests.unit.fakes import FakeStore
 from worker.encode import encode_metadata, encode_png
 from worker.errors import DecodeError, StorageUnreachable
-from worker.model.engine import Engine, Generated
+from worker.model.engine import Engine
+from worker.model.generated import Generated
 from worker.verify import Finding, Verified, published_seeds, verify
 
 SEEDS = (20, 21, 22)

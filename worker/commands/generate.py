@@ -22,7 +22,8 @@ from worker.encode import encode_metadata, encode_png
 from worker.errors import DecodeError
 from worker.files import json_document, prepare_folder, write_atomically
 from worker.loading import load_engine
-from worker.model.engine import Engine, Generated
+from worker.model.engine import Engine
+from worker.model.generated import Generated
 from worker.model.isolate import generate_each
 from worker.settings import WorkerSettings
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from worker import logs
+from worker.loading import load_checked_engine
 from worker.service import Service
 from worker.settings import WorkerSettings
 
@@ -19,4 +20,4 @@ def serve() -> None:
     """
     settings = WorkerSettings.load()
     logs.configure(settings)
-    raise typer.Exit(Service(settings).run())
+    raise typer.Exit(Service(settings, load_checked_engine).run())

@@ -10,15 +10,15 @@ import json
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from worker.errors import DeviceError, OutOfDeviceMemory, SetupError
 from worker.model.decoders import CanonicalShape, CpuDecoder, CudaDecoder, Decoder, shape_for
+from worker.model.generated import Generated, ModelInfo
 from worker.model.latents import draw_latents
 from worker.model.loaded import LoadedModel, Precision, load_model
 
@@ -27,35 +27,6 @@ SELF_CHECK_ALONE = (0, 1, 42)
 
 
 COMPANY = ": a row depends on its company"
-
-
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
-    """What identifies a model: results of equal ``id`` are equal bit for bit."""
-
-    id: str
-    name: str
-    architecture: str
-    precision: str
-    trained: bool
-    weights: str
-    """Where in the checkpoint file the weights were."""
-    checkpoint_sha256: str
-    tokenizer_sha256: str
-    latent_dim: int
-    vocab_size: int
-    image_size: int
-    device: str
-    parameters: int
-
-
-@dataclass(frozen=True, slots=True)
-class Generated:
-    """One result: ``pixels`` uint8 [height, width, 3] in RGB order, and the caption."""
-
-    seed: int
-    pixels: NDArray[np.uint8]
-    caption: str
 
 
 class Engine:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from worker.model.engine import Generated
+from worker.model.generated import Generated
 
 Generate = Callable[[Sequence[int]], list[Generated]]
 

@@ -1,0 +1,82 @@
+"""``seedmill dead``: look at dead letters, send them again, forget them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from producer.cli import render
+from producer.cli.options import AsJson, RedisUrl
+from producer.client import Client
+from producer.dead import DeadLetter
+from producer.errors import DeadLetterNotFound, ReplayRefused
+
+app = typer.Typer(help="Dead letters: what failed, and why.", no_args_is_help=True)
+
+ALL = 1_000_000
+Id = Annotated[str, typer.Argument(metavar="ID", help="The dead letter's id.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Ids of dead letters.")]
+All = Annotated[bool, typer.Option("--all", help="All of them.")]
+
+
+@app.command("list")
+def list_(
+    limit: Annotated[int, typer.Option("--limit", min=1, help="The newest so many.")] = 100,
+    as_json: AsJson = False,
+    redis_url: RedisUrl = None,
+) -> None:
+    """List dead letters, newest first; in a pipe as tab-separated id, time, job, reason."""
+    with Client(redis_url) as client:
+        letters = client.dead_letters(limit)
+    if as_json:
+        render.print_json([letter.to_dict() for letter in letters])
+    else:
+        render.print_dead(letters)
+
+
+@app.command()
+def show(letter_id: Id, as_json: AsJson = False, redis_url: RedisUrl = None) -> None:
+    """Show one dead letter with everything that is known of it."""
+    with Client(redis_url) as client:
+        letter = client.dead_letter(letter_id)
+    render.print_json(letter.to_dict()) if as_json else render.print_dead_letter(letter)
+
+
+@app.command()
+def replay(ids: Ids = None, everything: All = False, as_json: AsJson = False, redis_url: RedisUrl = None) -> None:
+    """Send dead letters to the queue again; their jobs then run again until they have ended."""
+    _check(ids, everything=everything)
+    replayed: list[DeadLetter] = []
+    refused: list[str] = []
+    with Client(redis_url) as client:
+        for letter_id in ids or [letter.id for letter in client.dead_letters(ALL)]:
+            try:
+                replayed.append(client.replay(letter_id))
+            except (DeadLetterNotFound, ReplayRefused) as error:
+                if not everything:
+                    raise
+                refused.append(str(error))
+    if as_json:
+        render.print_json({"replayed": [letter.id for letter in replayed], "refused": refused})
+        return
+    for reason in refused:
+        render.console(stderr=True).print(reason, markup=False)
+    render.console().print(f"{render.count(len(replayed), 'dead letter')} sent again", markup=False)
+
+
+@app.command()
+def purge(ids: Ids = None, everything: All = False, as_json: AsJson = False, redis_url: RedisUrl = None) -> None:
+    """Forget dead letters; their jobs stay as they are."""
+    _check(ids, everything=everything)
+    with Client(redis_url) as client:
+        gone = client.purge(ids or None)
+    if as_json:
+        render.print_json({"purged": gone})
+    else:
+        render.console().print(f"{render.count(gone, 'dead letter')} forgotten", markup=False)
+
+
+def _check(ids: list[str] | None, *, everything: bool) -> None:
+    if bool(ids) == everything:
+        raise typer.BadParameter("name dead letters by their ids, or say --all for all of them")

@@ -1,0 +1,36 @@
+-- A dead letter goes back to the queue.
+-- KEYS: dead letters, their index, first lane, lane of the message, job record, chunk facts, active jobs, Celery result.
+-- ARGV: id of the letter, message, wake text, job id or '' for a message that was no chunk, chunk.
+-- Returns 1 if it was enqueued, 0 if there is no such letter, -1 if its job has expired, -2 if it was cancelled.
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then
+  return 0
+end
+if ARGV[4] ~= '' then
+  local time = redis.call('TIME')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  local status, expires = unpack(redis.call('HMGET', KEYS[5], 'status', 'expires_ms'))
+  if not status or now >= tonumber(expires) then
+    return -1
+  elseif status == 'canceled' then
+    return -2
+  end
+  local fact = redis.call('HGET', KEYS[6], ARGV[5]) or ''
+  local succeeded, failed = string.match(fact, '^failed:(%d+):(%d+)$')
+  if succeeded then
+    redis.call('HINCRBY', KEYS[5], 'succeeded', -succeeded)
+    redis.call('HINCRBY', KEYS[5], 'failed', -failed)
+    redis.call('HINCRBY', KEYS[5], 'ended', -1)
+    redis.call('HSET', KEYS[5], 'status', 'running')
+    redis.call('HDEL', KEYS[5], 'completed_ms')
+    redis.call('HDEL', KEYS[6], ARGV[5])
+    redis.call('DEL', KEYS[8])
+    redis.call('ZADD', KEYS[7], now, ARGV[4])
+  end
+end
+redis.call('LPUSH', KEYS[4], ARGV[2])
+if redis.call('LLEN', KEYS[3]) == 0 then
+  redis.call('RPUSH', KEYS[3], ARGV[3])
+end
+redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
+return 1

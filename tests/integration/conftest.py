@@ -1,0 +1,99 @@
+"""Either client, driven as if it were the blocking one, and a worker's part done by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from producer import AsyncClient, Client, records
+from producer.contract import ChunkMessage, Priority, SeedResult, SeedStatus, chunk_result, encode_celery_result
+from producer.job import JobView
+from producer.records import Ending
+from worker.local.stack import Endpoints
+from worker.results import _dead_letter
+
+
+class Sync:
+    """Calls either client as if it were the blocking one."""
+
+    def __init__(self, target: Any, loop: asyncio.AbstractEventLoop) -> None:
+        self._target = target
+        self._loop = loop
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._target, name)
+        if not callable(value):
+            return value
+        return lambda *args, **kwargs: self._settle(value(*args, **kwargs))
+
+    def _settle(self, value: Any) -> Any:
+        if inspect.isawaitable(value):
+            value = self._loop.run_until_complete(value)
+        if hasattr(value, "__aiter__"):
+            return self._loop.run_until_complete(self._gather(value))
+        return Sync(value, self._loop) if isinstance(value, JobView) else value
+
+    @staticmethod
+    async def _gather(values: Any) -> list[Any]:
+        return [value async for value in values]
+
+
+Make = Callable[..., Any]
+
+
+@pytest.fixture(params=[Client, AsyncClient])
+def make(request: pytest.FixtureRequest, quiet: Endpoints) -> Iterator[Make]:
+    loop = asyncio.new_event_loop()
+    made: list[Sync] = []
+
+    def build(**options: Any) -> Sync:
+        made.append(Sync(request.param(**{"redis_url": quiet.redis_url, "chunk_size": 2, **options}), loop))
+        return made[-1]
+
+    yield build
+    for client in made:
+        client.close()
+    loop.close()
+
+
+@pytest.fixture
+def client(make: Make) -> Any:
+    return make()
+
+
+class Hand:
+    """A worker's part, done by hand."""
+
+    def __init__(self, quiet: Endpoints) -> None:
+        self.client = Client(quiet.redis_url, chunk_size=2)
+
+    def finish(
+        self, job_id: str, seeds: tuple[int, ...], *, bad: tuple[int, ...] = (), chunks: int | None = None
+    ) -> None:
+        """Record the chunks of a job, or the first of them, as generated."""
+        for message in records.messages_of(job_id, seeds, 2, Priority.BULK)[:chunks]:
+            self.record(message, bad)
+
+    def record(self, message: ChunkMessage, bad: tuple[int, ...]) -> None:
+        results = [
+            SeedResult.failure(seed, ValueError("bad"))
+            if seed in bad
+            else SeedResult(seed, SeedStatus.SUCCEEDED, f"caption of {seed}")
+            for seed in message.seeds
+        ]
+        value = chunk_result(message, results)
+        text = encode_celery_result(message.task_id, "SUCCESS", value)
+        letter = _dead_letter(message, results, 1)
+        ending = Ending(value["succeeded"], value["failed"], text, letter.encode() if letter else "")
+        self.client._run(records.finish_chunk(message, ending, ttl_s=60))
+
+
+@pytest.fixture
+def hand(quiet: Endpoints) -> Iterator[Hand]:
+    hand = Hand(quiet)
+    yield hand
+    hand.client.close()

@@ -1,0 +1,107 @@
+"""Dead letters and the reconciler against a real Valkey, for both clients."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from producer.contract import QUEUE, WORKERS_KEY, JobStatus, Priority, SeedStatus, held_key, job_key
+from producer.errors import DeadLetterNotFound, ReplayRefused
+from tests.integration.conftest import Hand
+
+
+def failed_job(client: Any, hand: Hand) -> Any:
+    """A job of two chunks, of which one seed in the second failed, with its dead letter."""
+    job = client.submit((1, 2, 3))
+    hand.finish(job.id, (1, 2, 3), bad=(3,))
+    assert job.refresh().status is JobStatus.FAILED
+    return job
+
+
+def test_a_failed_seed_leaves_a_dead_letter_that_says_why(client: Any, hand: Hand) -> None:
+    job = failed_job(client, hand)
+    (letter,) = client.dead_letters()
+    assert client.dead_letter(letter.id) == letter
+    assert (letter.job_id, letter.chunk, letter.seeds) == (job.id, 1, (3,))
+    assert letter.failures == ({"seed": 3, "type": "ValueError", "message": "bad"},)
+    assert "ValueError" in letter.reason
+
+
+def test_a_replayed_dead_letter_makes_its_job_whole(client: Any, hand: Hand) -> None:
+    job = failed_job(client, hand)
+    before = client.queue().waiting
+    (letter,) = client.dead_letters()
+    assert client.replay(letter.id) == letter
+    assert job.refresh().status is JobStatus.RUNNING
+    assert (job.counts.succeeded, job.counts.failed, job.counts.queued) == (2, 0, 1)
+    assert client.queue().waiting == before + 1
+    assert client.dead_letters() == []
+    hand.finish(job.id, (1, 2, 3))
+    assert job.refresh().status is JobStatus.SUCCEEDED
+    assert [result.status for result in job.results()] == [SeedStatus.SUCCEEDED] * 3
+
+
+def test_a_dead_letter_is_replayed_once(client: Any, hand: Hand) -> None:
+    failed_job(client, hand)
+    (letter,) = client.dead_letters()
+    client.replay(letter.id)
+    with pytest.raises(DeadLetterNotFound, match=letter.id):
+        client.replay(letter.id)
+
+
+def test_a_dead_letter_of_an_expired_job_is_not_replayed_and_stays(client: Any, hand: Hand) -> None:
+    job = failed_job(client, hand)
+    hand.client._redis.hset(job_key(job.id), "expires_ms", 5)
+    (letter,) = client.dead_letters()
+    with pytest.raises(ReplayRefused, match="has expired"):
+        client.replay(letter.id)
+    assert client.dead_letters() == [letter]
+
+
+def test_dead_letters_can_be_purged_one_by_one_or_all(client: Any, hand: Hand) -> None:
+    for _ in range(4):
+        failed_job(client, hand)
+    newest, *_, oldest = client.dead_letters()
+    assert len(client.dead_letters(limit=2)) == 2
+    assert client.purge([oldest.id, "nobody"]) == 1
+    assert client.purge([]) == 0
+    assert newest in client.dead_letters()
+    assert client.purge() == 3
+    assert client.dead_letters() == []
+    with pytest.raises(DeadLetterNotFound):
+        client.dead_letter(oldest.id)
+
+
+def test_chunks_whose_messages_are_gone_are_enqueued_again(client: Any, hand: Hand) -> None:
+    redis = hand.client._redis
+    lost, whole, ended = client.submit((1, 2, 3, 4, 5)), client.submit((6, 7, 8)), client.submit(9)
+    hand.finish(ended.id, (9,))
+    hand.finish(lost.id, (1, 2, 3, 4, 5), chunks=1)
+    messages = redis.lrange(Priority.BULK.lane, 0, -1)
+    redis.delete(Priority.BULK.lane)
+    redis.lpush(Priority.BULK.lane, *(text for text in reversed(messages) if whole.id in text))
+    done = client.reconcile()
+    assert (done.active_jobs, done.republished) == (2, 2)
+    again = [json.loads(text) for text in redis.lrange(Priority.BULK.lane, 0, -1)]
+    assert sorted(m["headers"]["id"] for m in again if lost.id in m["headers"]["id"]) == [
+        f"{lost.id}.{n}" for n in (1, 2)
+    ]
+    bodies = [json.loads(base64.b64decode(m["body"]))[1] for m in again]
+    assert sorted(tuple(body["seeds"]) for body in bodies) == [(3, 4), (5,), (6, 7), (8,)]
+    assert client.reconcile().republished == 0
+
+
+def test_a_message_that_a_worker_holds_is_not_missing(client: Any, hand: Hand) -> None:
+    job = client.submit(7)
+    redis = hand.client._redis
+    text = str(redis.lpop(QUEUE))
+    redis.zadd(WORKERS_KEY, {"w": 1})
+    redis.hset(held_key("w"), "1.0", "0" + text)
+    assert client.reconcile().republished == 0
+    redis.delete(held_key("w"))
+    assert client.reconcile().republished == 1
+    assert redis.lrange(QUEUE, 0, -1) != []
+    assert job.refresh().status is JobStatus.QUEUED

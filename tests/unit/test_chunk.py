@@ -1,0 +1,226 @@
+"""How a chunk is run: what is skipped, what is run alone, what is failed, what goes back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from producer.contract import MAX_ATTEMPTS, ChunkMessage, SeedResult, SeedStatus, chunk_result
+from producer.records import Start, Verdict
+from worker.chunk import ChunkRunner
+from worker.errors import GivenBack
+from worker.order import Order, Outcome
+from worker.queue.gate import Gate
+from worker.results import Delivery
+from worker.running import Running
+
+DELIVERY = Delivery(ChunkMessage("t", "j", 2, (7, 8, 9, 7)), "1.0")
+
+
+class FakeRecorder:
+    """Answers a start as told, and remembers what it was told."""
+
+    def __init__(self, *starts: Start) -> None:
+        self.starts = list(starts)
+        self.said: list[Any] = []
+
+    def start(self, delivery: Delivery, *, alone: bool) -> Start:
+        self.said.append("start alone" if alone else "start")
+        return self.starts.pop(0)
+
+    def finish(self, delivery: Delivery, results: Sequence[SeedResult], attempts: int) -> dict[str, Any]:
+        self.said.append([(result.seed, str(result.status)) for result in results])
+        self.results = results
+        return chunk_result(delivery.message, results)
+
+    def drop(self, delivery: Delivery, verdict: Verdict) -> None:
+        self.said.append(verdict)
+
+    def condemn(self, delivery: Delivery, seed: int) -> None:
+        self.said.append(f"condemned {seed}")
+
+
+def succeed(seed: int) -> SeedResult:
+    return SeedResult(seed, SeedStatus.SUCCEEDED)
+
+
+class FakeMill:
+    """Succeeds at every seed but those that it is told another outcome of."""
+
+    def __init__(self, published: Sequence[int] = (), outcomes: dict[int, Outcome] | None = None) -> None:
+        self.published = set(published)
+        self.outcomes = outcomes or {}
+        self.calls: list[list[int]] = []
+
+    def process(self, seeds: Sequence[int], order: Order) -> list[Outcome]:
+        self.calls.append(list(seeds))
+        return [self.outcomes.get(seed, succeed(seed)) for seed in seeds]
+
+    def find(self, seeds: Sequence[int], order: Order) -> list[Outcome]:
+        return [self.outcomes.get(seed) or (succeed(seed) if seed in self.published else None) for seed in seeds]
+
+
+def run(recorder: FakeRecorder, mill: FakeMill, gate: Gate | None = None) -> Any:
+    parts: Any = (mill, recorder)
+    return ChunkRunner(parts[0], parts[1], gate or Gate(), Running()).run(DELIVERY)
+
+
+GOOD = [(7, "succeeded"), (8, "succeeded"), (9, "succeeded"), (7, "succeeded")]
+
+
+def test_a_chunk_is_run_together_and_recorded_in_the_order_of_its_message() -> None:
+    recorder, mill = FakeRecorder(Start(Verdict.RUN)), FakeMill()
+    assert run(recorder, mill)["succeeded"] == 4
+    assert recorder.said == ["start", GOOD]
+    assert mill.calls == [[7, 8, 9]], "a seed that comes twice is computed once"
+
+
+@pytest.mark.parametrize("verdict", [Verdict.CANCELED, Verdict.EXPIRED, Verdict.UNKNOWN, Verdict.DONE])
+def test_a_chunk_nobody_wants_any_more_is_not_run(verdict: Verdict) -> None:
+    recorder, mill = FakeRecorder(Start(verdict)), FakeMill()
+    assert run(recorder, mill) is None
+    assert (recorder.said, mill.calls) == (["start", verdict], [])
+
+
+def test_a_redelivered_chunk_skips_what_is_published() -> None:
+    recorder, mill = FakeRecorder(Start(Verdict.RUN, attempts=1, deliveries=2)), FakeMill(published=[7, 9])
+    run(recorder, mill)
+    assert (recorder.said[-1], mill.calls) == (GOOD, [[8]])
+
+
+def test_while_it_cannot_be_told_what_is_published_nothing_is_computed() -> None:
+    recorder, mill = FakeRecorder(Start(Verdict.RUN, deliveries=2)), FakeMill(outcomes={8: GivenBack("away")})
+    with pytest.raises(GivenBack):
+        run(recorder, mill)
+    assert mill.calls == []
+
+
+def test_a_suspect_is_asked_for_again_alone_and_run_seed_by_seed() -> None:
+    recorder = FakeRecorder(Start(Verdict.SUSPECT), Start(Verdict.RUN, attempts=2, deliveries=2))
+    mill = FakeMill(published=[7])
+    run(recorder, mill)
+    assert recorder.said == ["start", "start alone", GOOD]
+    assert mill.calls == [[8], [9]]
+
+
+def test_of_an_exhausted_chunk_the_first_unpublished_seed_fails_and_the_others_are_run() -> None:
+    recorder = FakeRecorder(Start(Verdict.SUSPECT), Start(Verdict.EXHAUSTED, attempts=3, deliveries=4))
+    mill = FakeMill(published=[7])
+    run(recorder, mill)
+    assert recorder.said[2:] == ["condemned 8", [(7, "succeeded"), (8, "failed"), (9, "succeeded"), (7, "succeeded")]]
+    assert mill.calls == [[9]]
+    assert recorder.results[1].error is not None
+    assert recorder.results[1].error["type"] == "SeedKillsWorker"
+
+
+def test_condemned_seeds_stay_so_and_a_second_culprit_is_found_after_the_first() -> None:
+    start = Start(Verdict.EXHAUSTED, attempts=3, deliveries=6, condemned=frozenset({7}))
+    recorder, mill = FakeRecorder(Start(Verdict.SUSPECT), start), FakeMill()
+    run(recorder, mill)
+    assert recorder.said[2] == "condemned 8"
+    assert mill.calls == [[9]]
+
+
+def test_an_exhausted_chunk_all_of_whose_seeds_are_published_succeeds() -> None:
+    recorder = FakeRecorder(Start(Verdict.SUSPECT), Start(Verdict.EXHAUSTED, attempts=3, deliveries=4))
+    run(recorder, FakeMill(published=[7, 8, 9]))
+    assert recorder.said[-1] == GOOD
+
+
+@pytest.mark.parametrize(
+    ("counts", "attempts", "back"), [(True, 1, True), (True, MAX_ATTEMPTS, False), (False, MAX_ATTEMPTS, True)]
+)
+def test_what_is_to_be_tried_again_goes_back_while_there_are_attempts_left(
+    counts: bool, attempts: int, back: bool
+) -> None:
+    reason = GivenBack("memory", counts=counts)
+    reason.__cause__ = MemoryError("no more")
+    recorder, mill = FakeRecorder(Start(Verdict.RUN, attempts=attempts)), FakeMill(outcomes={8: reason})
+    if back:
+        with pytest.raises(GivenBack):
+            run(recorder, mill)
+        assert recorder.said == ["start"]
+    else:
+        run(recorder, mill)
+        assert recorder.results[1].error == {"type": "MemoryError", "message": "no more"}
+
+
+def test_of_a_canceled_chunk_only_what_had_ended_is_recorded() -> None:
+    recorder = FakeRecorder(Start(Verdict.RUN))
+    mill = FakeMill()
+    mill.process = lambda seeds, order: [succeed(7), None, None]  # type: ignore[method-assign]
+    assert run(recorder, mill)["succeeded"] == 2
+    assert recorder.said[-1] == [(7, "succeeded"), (7, "succeeded")]
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    gate = Gate()
+    yield gate
+    gate.close()
+
+
+def test_a_suspect_waits_until_it_is_alone_and_nobody_enters_meanwhile(gate: Gate) -> None:
+    events: list[str] = []
+    inside, leave = threading.Event(), threading.Event()
+
+    def chunk() -> None:
+        with gate.together():
+            inside.set()
+            leave.wait(10)
+            events.append("together ends")
+
+    def suspect() -> None:
+        with gate.alone():
+            events.append("alone")
+
+    def late() -> None:
+        with gate.together():
+            events.append("late")
+
+    threads = [threading.Thread(target=call) for call in (chunk, suspect, late)]
+    threads[0].start()
+    inside.wait(10)
+    threads[1].start()
+    while not gate._waiting:
+        pass
+    threads[2].start()
+    leave.set()
+    for thread in threads:
+        thread.join(10)
+    assert events == ["together ends", "alone", "late"]
+
+
+def test_a_closed_gate_sends_those_who_wait_back(gate: Gate) -> None:
+    caught: list[GivenBack] = []
+
+    def suspect() -> None:
+        try:
+            with gate.alone():
+                pass
+        except GivenBack as error:
+            caught.append(error)
+
+    with gate.together():
+        thread = threading.Thread(target=suspect)
+        thread.start()
+        while not gate._waiting:
+            pass
+        gate.close()
+        thread.join(10)
+    assert len(caught) == 1
+    with pytest.raises(GivenBack), gate.together():
+        pass
+
+
+def test_canceling_a_job_lets_go_of_its_orders_alone() -> None:
+    running = Running()
+    with running.order("a") as first, running.order("a") as second, running.order("b") as other:
+        assert running.jobs() == ["a", "b"]
+        running.cancel("a")
+        assert (first.wanted, second.wanted, other.wanted) == (False, False, True)
+        assert [item.done.result(0) for item in first.add([1, 2])] == [None, None]
+    assert running.jobs() == []

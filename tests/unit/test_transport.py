@@ -1,0 +1,103 @@
+"""What the transport relies on of kombu and Celery is what it was tried with."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import celery
+import kombu
+import pytest
+from celery.concurrency import base, thread
+from celery.worker import request
+
+from worker.queue.pool import TaskPool
+from worker.queue.transport import PRIVATE
+
+PINS = Path(__file__).with_name("private_names.json")
+"""SHA-256 of the source of everything private that is relied upon; to be renewed with care: see the test."""
+
+CELERY: dict[Any, tuple[str, ...]] = {
+    thread.TaskPool: ("on_apply", "on_stop"),
+    request.Request: ("execute_using_pool", "on_success", "on_failure", "reject", "acknowledge"),
+}
+
+
+def sources() -> dict[str, str]:
+    found = {
+        f"{kind.__module__}.{kind.__qualname__}.{name}": inspect.getsource(inspect.getattr_static(kind, name))
+        for kind, names in {**PRIVATE, **CELERY}.items()
+        for name in names
+    }
+    found["celery.concurrency.base.apply_target"] = inspect.getsource(base.apply_target)
+    return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in found.items()}
+
+
+def test_what_is_private_to_kombu_and_celery_has_not_changed() -> None:
+    """If this fails after a new version: read what has changed in them, run make torture, then renew the pins.
+
+    ``python -m tests.unit.test_transport`` renews them.
+    """
+    pinned = json.loads(PINS.read_text())
+    assert {"kombu": kombu.__version__, "celery": celery.__version__} == pinned["versions"]
+    changed = [name for name, digest in sources().items() if pinned["sources"].get(name) != digest]
+    assert changed == []
+
+
+class FakeRequest:
+    """A request as the pool sees it."""
+
+    acknowledged = False
+
+    def __init__(self) -> None:
+        self.rejected: list[bool] = []
+
+    def on_success(self, value: object) -> None:
+        pass
+
+    def reject(self, requeue: bool) -> None:
+        self.rejected.append(requeue)
+
+
+@pytest.fixture
+def pool(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr("worker.queue.pool.PAUSE_S", 0)
+    monkeypatch.setattr("worker.queue.pool.task_ready", lambda request: None)
+    pool = TaskPool(limit=2)
+    yield pool
+    pool.on_stop()
+
+
+@pytest.mark.parametrize("error", [RuntimeError("bug"), MemoryError(), SystemExit(1), KeyboardInterrupt()])
+def test_whatever_escapes_a_task_gives_its_message_back_and_leaks_no_place(pool: Any, error: BaseException) -> None:
+    def escape() -> None:
+        raise error
+
+    requests = [FakeRequest() for _ in range(6)]
+    results = [pool.on_apply(escape, (), {}, request.on_success) for request in requests]
+    assert [result.get(5) for result in results] == [None] * 6
+    if isinstance(error, (SystemExit, KeyboardInterrupt)):  # Celery turns these into a lost worker, which is recorded
+        return
+    assert [request.rejected for request in requests] == [[True]] * 6
+
+
+def test_a_message_that_was_settled_is_not_given_back(pool: Any) -> None:
+    def escape() -> None:
+        raise RuntimeError("after the end")
+
+    request = FakeRequest()
+    request.acknowledged = True
+    pool.on_apply(escape, (), {}, request.on_success).get(5)
+    assert request.rejected == []
+
+
+def test_a_thread_cannot_be_ended_and_asking_for_it_is_no_error(pool: Any) -> None:
+    pool.terminate_job(1, "TERM")
+
+
+if __name__ == "__main__":
+    versions = {"kombu": kombu.__version__, "celery": celery.__version__}
+    PINS.write_text(json.dumps({"versions": versions, "sources": sources()}, indent=2) + "\n")

@@ -1,0 +1,120 @@
+"""One chunk from its beginning to its recorded end: what has been published is skipped, suspects are run alone.
+
+A suspect is a chunk whose earlier attempt ended without a word: the worker that ran it died. It may have been the
+cause, so it is run with nothing beside it, seed by seed; if that ends the worker too often, the first seed that was
+not published did it, and it fails alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import structlog
+
+from producer.contract import MAX_ATTEMPTS, SeedResult, SeedStatus
+from producer.records import Start, Verdict
+from worker.errors import GivenBack, SeedKillsWorker
+from worker.order import Order, Outcome
+from worker.queue.gate import Gate
+from worker.results import Delivery, Recorder
+from worker.running import Running
+
+log = structlog.get_logger(__name__)
+
+
+class Mill(Protocol):
+    """What is needed of the pipeline; :class:`worker.pipeline.Pipeline` is one."""
+
+    def process(self, seeds: Sequence[int], order: Order) -> list[Outcome]:
+        """Generate and publish seeds; one outcome each, in order."""
+        ...
+
+    def find(self, seeds: Sequence[int], order: Order) -> list[Outcome]:
+        """Look for seeds among what is published; one outcome each, ``None`` for those that are not."""
+        ...
+
+
+class ChunkRunner:
+    """Runs chunks, from many threads at a time."""
+
+    def __init__(self, mill: Mill, recorder: Recorder, gate: Gate, running: Running) -> None:
+        self._mill = mill
+        self._recorder = recorder
+        self._gate = gate
+        self._running = running
+
+    def run(self, delivery: Delivery) -> dict[str, Any] | None:
+        """Run a chunk unless its job says otherwise; returns the recorded value, or ``None``.
+
+        Raises:
+            GivenBack: it has to be tried again, here or elsewhere.
+            QueueError: Redis is away and the worker is leaving, or Redis refused.
+        """
+        with self._gate.together():
+            start = self._recorder.start(delivery, alone=False)
+            if start.verdict is not Verdict.SUSPECT:
+                return self._follow(delivery, start, alone=False)
+        with self._gate.alone():
+            return self._follow(delivery, self._recorder.start(delivery, alone=True), alone=True)
+
+    def _follow(self, delivery: Delivery, start: Start, *, alone: bool) -> dict[str, Any] | None:
+        if start.verdict not in (Verdict.RUN, Verdict.EXHAUSTED):
+            log.info("chunk not run", action="chunk_dropped", reason=str(start.verdict))
+            self._recorder.drop(delivery, start.verdict)
+            return None
+        facts = {"seeds": len(delivery.message.seeds), "attempt": start.attempts, "delivery": start.deliveries}
+        log.info("chunk started", action="chunk_started", alone=alone, **facts)
+        with self._running.order(delivery.message.job_id) as order:
+            outcomes = self._outcomes(delivery, start, order, alone=alone)
+            ended = [_ended(*pair, start) for pair in zip(delivery.message.seeds, outcomes, strict=True)]
+            results = [result for result in ended if result]
+            value = self._recorder.finish(delivery, results, start.attempts)
+        log.info("chunk finished", action="chunk_finished", succeeded=value["succeeded"], failed=value["failed"])
+        return value
+
+    def _outcomes(self, delivery: Delivery, start: Start, order: Order, *, alone: bool) -> list[Outcome]:
+        """Return one outcome per seed, in the order of the message."""
+        seeds = delivery.message.seeds
+        known: dict[int, Outcome] = dict(self._published(seeds, order)) if start.deliveries > 1 else {}
+        for seed in self._condemned(delivery, start, known):
+            message = f"workers died each time that they tried seed {seed}"
+            known.setdefault(seed, SeedResult.failure(seed, SeedKillsWorker(message)))
+        open_ = [seed for seed in dict.fromkeys(seeds) if seed not in known]
+        for part in [[seed] for seed in open_] if alone else [open_]:
+            known.update(zip(part, self._mill.process(part, order), strict=True))
+        return [known[seed] for seed in seeds]
+
+    def _published(self, seeds: Sequence[int], order: Order) -> Iterator[tuple[int, SeedResult]]:
+        """Yield the seeds that are published already; raises what keeps that from being told."""
+        distinct = list(dict.fromkeys(seeds))
+        for seed, outcome in zip(distinct, self._mill.find(distinct, order), strict=True):
+            if isinstance(outcome, GivenBack):
+                raise outcome
+            if outcome and outcome.status is SeedStatus.SUCCEEDED:
+                yield seed, outcome
+
+    def _condemned(self, delivery: Delivery, start: Start, known: Mapping[int, Outcome]) -> set[int]:
+        """Return the seeds that are not tried; where the chunk is exhausted, the one that did it is now among them."""
+        condemned = set(start.condemned)
+        if start.verdict is Verdict.EXHAUSTED:
+            left = (seed for seed in delivery.message.seeds if seed not in known and seed not in condemned)
+            if (culprit := next(left, None)) is not None:
+                log.error("a seed ends its workers, it is not tried again", action="seed_condemned", seed=culprit)
+                self._recorder.condemn(delivery, culprit)
+                condemned.add(culprit)
+        return condemned
+
+
+def _ended(seed: int, outcome: Outcome, start: Start) -> SeedResult | None:
+    """Return the result of a seed that has ended, ``None`` for one that nobody wants.
+
+    Raises:
+        GivenBack: it has to be tried again, and there is an attempt left.
+    """
+    if not isinstance(outcome, GivenBack):
+        return outcome
+    if outcome.counts and start.attempts >= MAX_ATTEMPTS:
+        cause = outcome.__cause__
+        return SeedResult.failure(seed, cause if isinstance(cause, Exception) else outcome)
+    raise outcome

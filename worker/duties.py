@@ -1,0 +1,71 @@
+"""What a worker does beside its work: saying that it lives, looking after others, heeding cancellations, and so on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import redis
+import structlog
+
+from producer.reconcile import looks_complete, reconcile
+from worker.queue.ledger import Ledger
+from worker.results import Recorder
+from worker.routine import Routine
+from worker.running import Running
+
+log = structlog.get_logger(__name__)
+
+BEAT_S = 1.0
+CANCEL_S = 0.4
+WATCH_S = 1.0
+RECONCILE_S = 60.0
+RECONCILER_KEY = "seedmill:reconciler"
+"""Held by the worker that looks for lost chunks this minute."""
+
+
+def heartbeat(ledger: Ledger, facts: Mapping[str, Any]) -> Routine:
+    """Say that this worker lives, and give back what workers that are gone held."""
+
+    def beat() -> None:
+        ledger.beat(facts)
+        ledger.sweep()
+
+    return Routine("heartbeat", BEAT_S, beat)
+
+
+def cancellations(recorder: Recorder, running: Running) -> Routine:
+    """Let go of what belongs to jobs that have been cancelled."""
+
+    def look() -> None:
+        if jobs := running.jobs():
+            for job in recorder.canceled(jobs):
+                log.info("job canceled, let go of", action="job_let_go", job_id=job)
+                running.cancel(job)
+
+    return Routine("cancellations", CANCEL_S, look)
+
+
+def watchdog(busy_s: Callable[[], float], limit_s: float, bark: Callable[[], object]) -> Routine:
+    """Call ``bark`` once the device has been at one batch for longer than ``limit_s`` seconds."""
+
+    def look() -> None:
+        if (busy := busy_s()) > limit_s:
+            log.critical("the device hangs", action="device_hung", busy_s=round(busy, 1), limit_s=limit_s)
+            bark()
+
+    return Routine("watchdog", WATCH_S, look)
+
+
+def reconciler(client: redis.Redis) -> Routine:
+    """Look once a minute, one worker for all, whether a chunk is in no list."""
+    connection: Any = client
+
+    def look() -> None:
+        if not connection.set(RECONCILER_KEY, "1", nx=True, ex=int(RECONCILE_S)) or looks_complete(client):
+            return
+        done = reconcile(client)
+        if done.republished:
+            log.warning("lost chunks enqueued again", action="reconciled", chunks=done.republished)
+
+    return Routine("reconciler", RECONCILE_S, look)

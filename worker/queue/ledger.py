@@ -1,0 +1,259 @@
+"""The messages that this worker has taken: every one is in its hash in Redis from the moment that it leaves the queue.
+
+A message is at all times in exactly one place, a lane of the queue, the hash of one worker, or the dead letters; each
+move is one Lua step (worker/queue/scripts/). While the worker says that it lives, nobody takes what it holds; when it
+is gone, others give that back. What cannot be told to Redis during an outage is told after it. Knows nothing of
+Celery or of what the messages mean.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import redis
+import structlog
+
+from producer.contract import (
+    CELERY_RESULT_PREFIX,
+    DEAD_INDEX_KEY,
+    DEAD_KEY,
+    HELD_KEY_PREFIX,
+    LANES,
+    MAX_DEAD_LETTERS,
+    MAX_MESSAGE_BYTES,
+    WAKE,
+    WORKER_FACTS_KEY,
+    WORKERS_KEY,
+    held_key,
+)
+from worker.queue.burial import Burial
+
+log = structlog.get_logger(__name__)
+
+LEASE_S = 20.0
+"""Seconds after its last word that a worker counts as alive, if its connection is not seen to close."""
+
+DOUBT_S = 2.0
+"""Seconds that a worker has to say that it lives, once its connection is seen to be closed."""
+
+GRACE_S = 5.0
+"""Seconds after an outage in which nobody is swept: the others are only just coming back."""
+
+BACKWARDS_EVERY = 8
+"""One take of this many begins with the least urgent lane, so that none starves."""
+
+SCRIPTS = {
+    path.name.removesuffix(".lua"): path.read_text(encoding="utf-8")
+    for path in files(__package__).joinpath("scripts").iterdir()
+    if path.name.endswith(".lua")
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A message as it came: ``text`` is cut after MAX_MESSAGE_BYTES of its ``size`` in bytes."""
+
+    tag: str
+    lane: str
+    size: int
+    text: bytes
+
+
+class Ledger:
+    """The messages that one worker process holds; safe to use from many threads.
+
+    Args:
+        client: a connection to Redis that does not decode replies.
+        limit: most messages held at a time.
+        result_ttl_s: seconds that the Celery results of malformed messages live.
+        lease_s: see LEASE_S.
+    """
+
+    def __init__(self, client: redis.Redis, *, limit: int, result_ttl_s: int, lease_s: float = LEASE_S) -> None:
+        self.id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self.key = held_key(self.id)
+        self.limit = limit
+        self._redis: Any = client
+        self._lease_ms = int(lease_s * 1000)
+        self._result_ttl_ms = result_ttl_s * 1000
+        self._lock = threading.Lock()
+        self._held: set[str] = set()
+        self._owed: dict[str, bool] = {}  # tag -> whether it goes back to the queue
+        self._takes = 0
+        self._taking = ""
+        self._open = True
+        self._heard = time.monotonic()
+        self._quiet_until = 0.0
+
+    @property
+    def free(self) -> int:
+        """How many more messages may be taken."""
+        with self._lock:
+            return max(0, self.limit - len(self._held)) if self._open else 0
+
+    @property
+    def held(self) -> int:
+        """How many messages are held."""
+        with self._lock:
+            return len(self._held)
+
+    def holds(self, tag: str) -> bool:
+        """Return whether the message is still this worker's to settle."""
+        with self._lock:
+            return tag in self._held
+
+    def stop_taking(self) -> None:
+        """Take no more from now on."""
+        with self._lock:
+            self._open = False
+
+    def ping(self) -> None:
+        """Raise what the Redis client raises if Redis does not answer."""
+        self._redis.ping()
+
+    def take(self) -> list[Taken]:
+        """Take as many messages as there is room for, the most urgent first."""
+        with self._lock:
+            most = max(0, self.limit - len(self._held)) if self._open else 0
+            if not most:
+                return []
+            self._takes += 1
+            self._taking = prefix = f"{self._takes}."
+        try:
+            backwards = int(self._takes % BACKWARDS_EVERY == 0)
+            args = [self.id, self._lease_ms, prefix, most, MAX_MESSAGE_BYTES, WAKE, backwards]
+            answer = self._run("take", [self.key, WORKERS_KEY, *LANES], args)
+            taken = [Taken(tag.decode(), lane.decode(), size, text) for tag, lane, size, text in answer]
+            with self._lock:
+                self._held.update(message.tag for message in taken)
+        finally:
+            with self._lock:
+                self._taking = ""
+        return taken
+
+    def settled(self, tag: str) -> None:
+        """Note that the message has been acknowledged together with its result."""
+        with self._lock:
+            self._held.discard(tag)
+
+    def settle(self, tag: str) -> None:
+        """Acknowledge a message, unless that was done; during an outage of Redis, as soon as it is over."""
+        self._let_go(tag, back=False)
+
+    def give_back(self, tag: str) -> None:
+        """Put a message back into the queue, unless it is settled; during an outage of Redis, as soon as it is over."""
+        self._let_go(tag, back=True)
+
+    def bury(self, burials: Sequence[Burial]) -> None:
+        """Move messages to the dead letters; during an outage of Redis they go back to the queue after it."""
+        args: list[Any] = [MAX_DEAD_LETTERS, self._result_ttl_ms, CELERY_RESULT_PREFIX]
+        for burial in burials:
+            args += [burial.tag, burial.letter.id, burial.letter.encode(), burial.task_id, burial.celery_result]
+        try:
+            self._run("bury", [self.key, DEAD_KEY, DEAD_INDEX_KEY], args)
+        except redis.RedisError as error:
+            log.warning("dead letters not written", action="bury_failed", error=str(error))
+            for burial in burials:
+                self.give_back(burial.tag)
+        for burial in burials:
+            self.settled(burial.tag)
+
+    def beat(self, facts: Mapping[str, Any]) -> None:
+        """Say that this worker lives, pay what is owed, and give back what came in a reply that was lost."""
+        connection = self._redis.client_id()
+        text = json.dumps({**facts, "id": self.id, "connection": connection}, sort_keys=True)
+        tags = self._run("beat", [WORKERS_KEY, WORKER_FACTS_KEY, self.key], [self.id, self._lease_ms, text])
+        now = time.monotonic()
+        if now - self._heard > self._lease_ms / 2000:
+            self._quiet_until = now + GRACE_S
+        self._heard = now
+        self._pay()
+        with self._lock:
+            known = self._held | set(self._owed)
+            lost = [tag for tag in (raw.decode() for raw in tags) if tag not in known and not self._is_coming(tag)]
+        if lost:
+            log.warning("messages of a lost reply go back", action="lost_reply", messages=len(lost))
+            self._run("return", [self.key, *LANES], [WAKE, *lost])
+
+    def sweep(self) -> int:
+        """Give back what workers that are gone held; returns how many messages that were."""
+        if time.monotonic() < self._quiet_until or self._server_is_new():
+            return 0
+        self._doubt_the_disconnected()
+        swept = self._run("sweep", [WORKERS_KEY, WORKER_FACTS_KEY, *LANES], [HELD_KEY_PREFIX, WAKE])
+        for worker, messages in swept:
+            log.warning("a worker is gone", action="worker_swept", worker=worker.decode(), messages=messages)
+        return sum(messages for _, messages in swept)
+
+    def leave(self) -> int:
+        """Give everything back and leave the list of workers; returns how many messages went back."""
+        self.stop_taking()
+        self._pay()
+        keys = [WORKERS_KEY, WORKER_FACTS_KEY, *LANES]
+        swept = self._run("sweep", keys, [HELD_KEY_PREFIX, WAKE, self.id])
+        with self._lock:
+            self._held.clear()
+        return int(swept[0][1])
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._redis.close()
+
+    def _let_go(self, tag: str, *, back: bool) -> None:
+        with self._lock:
+            if tag not in self._held:
+                return
+            self._held.discard(tag)
+            self._owed[tag] = back
+        try:
+            self._pay()
+        except redis.RedisError as error:
+            log.warning("owed to Redis until it is back", action="redis_waiting", error=str(error))
+
+    def _pay(self) -> None:
+        """Tell Redis which messages are settled and which go back."""
+        with self._lock:
+            owed = dict(self._owed)
+        back = [tag for tag, goes_back in owed.items() if goes_back]
+        done = [tag for tag, goes_back in owed.items() if not goes_back]
+        if done:
+            self._redis.hdel(self.key, *done)
+        if back:
+            self._run("return", [self.key, *LANES], [WAKE, *back])
+        with self._lock:
+            for tag in owed:
+                self._owed.pop(tag, None)
+
+    def _is_coming(self, tag: str) -> bool:
+        return bool(self._taking) and tag.startswith(self._taking)
+
+    def _server_is_new(self) -> bool:
+        return int(self._redis.info("server")["uptime_in_seconds"]) < GRACE_S
+
+    def _doubt_the_disconnected(self) -> None:
+        """Shorten the lease of workers whose connection is closed; where that cannot be asked, leases run out."""
+        connections = {}
+        for worker, text in self._redis.hgetall(WORKER_FACTS_KEY).items():
+            connections[worker] = json.loads(text).get("connection")
+        ids = [number for number in connections.values() if isinstance(number, int)]
+        if not ids:
+            return
+        try:
+            open_ = {int(entry["id"]) for entry in self._redis.client_list(client_id=ids)}
+        except redis.ResponseError as error:
+            log.debug("connections cannot be seen", action="client_list_refused", error=str(error))
+            return
+        if gone := [worker for worker, number in connections.items() if number not in open_]:
+            self._run("doubt", [WORKERS_KEY], [int(DOUBT_S * 1000), *gone])
+
+    def _run(self, script: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        return self._redis.register_script(SCRIPTS[script])(keys=keys, args=args)

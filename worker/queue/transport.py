@@ -1,0 +1,177 @@
+"""Celery's way to the ledger: a kombu transport for Redis, under the scheme ``seedmill://``.
+
+kombu's own pops a message and records it afterwards, so that a worker killed in between loses it. Here the connection
+that kombu waits on takes nothing: ``BLMOVE lane lane RIGHT RIGHT`` moves the last message to where it is, and so only
+tells that there is one. The ledger then takes as many as there is room for, in one step. Everything else, remote
+control and connecting among it, is kombu's.
+
+All of kombu's private names that this relies on are in PRIVATE; a test holds their source to what it was tried with.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from queue import Empty
+from typing import Any
+
+import redis
+import structlog
+from celery.worker.state import maybe_shutdown
+from kombu.transport import TRANSPORT_ALIASES, virtual
+from kombu.transport import redis as kombu_redis
+
+from producer.contract import LANES, QUEUE
+from worker.errors import MalformedMessage
+from worker.queue.burial import Burial
+from worker.queue.envelope import open_envelope
+from worker.queue.ledger import Ledger, Taken
+
+log = structlog.get_logger(__name__)
+
+SCHEMES = {"redis": "seedmill", "rediss": "seedmills", "redis+socket": "seedmill+socket"}
+"""This transport's URL schemes, for those of kombu's own: plain, TLS, and a Unix socket."""
+
+PRIVATE = {
+    kombu_redis.Channel: ("_brpop_start", "_brpop_read", "_flush_brpop_reauth", "_size", "_on_connection_disconnect"),
+    kombu_redis.MultiChannelPoller: ("_register_BRPOP", "_update_brpop_polling", "_pause_brpop", "on_readable"),
+    kombu_redis.Transport: ("register_with_event_loop",),
+    virtual.QoS: ("append", "ack", "reject", "can_consume", "restore_unacked_once", "restore_visible"),
+    virtual.Channel: ("basic_consume", "basic_ack", "basic_reject", "close"),
+    virtual.Transport: ("establish_connection", "_deliver"),
+}
+"""What is overridden, called or relied upon of kombu."""
+
+PAUSE_S = 0.5
+"""Pause after Redis refused, so that a queue that cannot be taken from does not keep the worker spinning."""
+
+RAW_KEPT = 20_000
+"""Characters of a malformed message that its dead letter keeps."""
+
+
+class QoS(virtual.QoS):  # type: ignore[misc]  # kombu has no types
+    """Room and acknowledgements, as the ledger has them; kombu's own books are kept along."""
+
+    channel: Channel
+
+    def can_consume(self) -> bool:
+        """Return whether the ledger has room for a message."""
+        return self.channel.ledger.free > 0
+
+    def ack(self, delivery_tag: str) -> None:
+        """Settle a message, unless the task has done so together with its result."""
+        self.channel.ledger.settle(delivery_tag)
+        super().ack(delivery_tag)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:  # kombu's signature
+        """Give a message back, or settle it."""
+        (self.channel.ledger.give_back if requeue else self.channel.ledger.settle)(delivery_tag)
+        super().ack(delivery_tag)
+
+    def restore_unacked_once(self, stderr: Any = None) -> None:
+        """Do nothing: what is held outlives the channel, whose connection may have broken under running tasks."""
+
+    def restore_visible(self, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: the ledger sweeps (worker/service.py)."""
+
+
+class Channel(kombu_redis.Channel):  # type: ignore[misc]  # kombu has no types
+    """A channel whose messages come from the ledger."""
+
+    QoS = QoS
+    ledger: Ledger
+    from_transport_options = (*kombu_redis.Channel.from_transport_options, "ledger")
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        """Wait for a message in the first lane; there is one, or a stand-in, while any lane has messages."""
+        self._in_poll = self.client.connection
+        self._brpop_sent_at = time.monotonic()
+        wait = timeout or self.brpop_timeout
+        self.client.connection.send_command("BLMOVE", QUEUE, QUEUE, "RIGHT", "RIGHT", wait)
+
+    def _brpop_read(self, **options: Any) -> bool:
+        """Read whether there is a message; if so, take what there is room for and hand it to the consumer."""
+        try:
+            if not self._something_waits(options):
+                raise Empty
+            return self._take_and_deliver()
+        finally:
+            self._in_poll = None
+            self._flush_brpop_reauth()
+
+    def _something_waits(self, options: dict[str, Any]) -> bool:
+        connection = self.client.connection
+        try:
+            return bool(self.client.parse_response(connection, "BLMOVE", **options))
+        except self.connection_errors:
+            connection.disconnect()
+            raise
+        except redis.ResponseError as error:
+            log.error("the queue cannot be waited on", action="take_refused", error=str(error))
+            time.sleep(PAUSE_S)
+            return False
+
+    def _take_and_deliver(self) -> bool:
+        try:
+            messages = self.ledger.take()
+        except redis.RedisError as error:
+            log.error("nothing can be taken from the queue", action="take_refused", error=str(error))
+            time.sleep(PAUSE_S)
+            raise Empty from error
+        burials = list(self._deliver_each(messages))
+        if burials:
+            self.ledger.bury(burials)
+        return bool(messages)
+
+    def _deliver_each(self, messages: list[Taken]) -> Iterator[Burial]:
+        """Hand each message to the consumer; yield those that are none."""
+        for taken in messages:
+            try:
+                self.connection._deliver(open_envelope(taken), QUEUE)
+            except MalformedMessage as error:
+                log.error("malformed message", action="message_malformed", task_id=error.task_id, error=str(error))
+                yield _burial(taken, error, error.task_id)
+            except self.connection_errors:
+                self.ledger.give_back(taken.tag)
+                raise
+            except Exception as error:  # nothing that a message does to Celery may end the worker
+                log.exception("message not accepted", action="message_refused", tag=taken.tag)
+                yield _burial(taken, error, "")
+
+    def _size(self, queue: str) -> int:
+        return int(sum(self.client.llen(lane) for lane in LANES)) if queue == QUEUE else int(super()._size(queue))
+
+    def _get(self, queue: str, timeout: float | None = None) -> Any:
+        raise NotImplementedError("this transport delivers to consumers only")
+
+
+class Transport(kombu_redis.Transport):  # type: ignore[misc]  # kombu has no types
+    """The transport; its option ``ledger`` is the worker's."""
+
+    Channel = Channel
+
+    def establish_connection(self) -> Any:
+        """Connect; wait here for a Redis that does not answer, since Celery's own pauses grow to half a minute."""
+        ledger = self.client.transport_options["ledger"]
+        while True:
+            try:
+                ledger.ping()
+                break
+            except (redis.ConnectionError, redis.TimeoutError) as error:
+                log.warning("Redis away, waiting", action="redis_waiting", error=str(error))
+                maybe_shutdown()
+                time.sleep(PAUSE_S)
+        return super().establish_connection()
+
+
+def _burial(taken: Taken, error: Exception, task_id: str) -> Burial:
+    raw = taken.text[:RAW_KEPT].decode(errors="replace")
+    whole = taken.size <= RAW_KEPT and raw.encode() == taken.text
+    return Burial.of(taken.tag, error, task_id=task_id, raw=raw, whole=whole, lane=taken.lane)
+
+
+def broker_url(url: str) -> str:
+    """Return the URL under which Celery takes this transport, for one under which it takes kombu's own."""
+    TRANSPORT_ALIASES.update(dict.fromkeys(("seedmill", "seedmills"), f"{__name__}:Transport"))
+    scheme, _, rest = url.partition("://")
+    return f"{SCHEMES[scheme]}://{rest}"
