@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +12,51 @@ import pytest
 import redis
 
 from tests.support import ROOT, write_model
+from tests.torture.bench import Bench, running_bench
 from worker.local.process import Process
 from worker.local.stack import Endpoints, Stack, running_stack
+from worker.queue.ledger import GRACE_S
 from worker.storage import ObjectStore
+
+FRESH = itertools.count(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what makes the fault tests long."""
+    parser.addoption("--torture", action="store_true", help="run the fault tests in their full form")
+
+
+@pytest.fixture(scope="session")
+def torture(request: pytest.FixtureRequest) -> bool:
+    """Whether the fault tests run in their full form."""
+    return bool(request.config.getoption("--torture"))
+
+
+@pytest.fixture(scope="session")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """Servers and stand-in workers for fault tests that leave the servers alive."""
+    with running_bench(tmp_path_factory.mktemp("bench")) as running:
+        while running.redis.info("server")["uptime_in_seconds"] < GRACE_S:
+            time.sleep(0.1)
+        yield running
+
+
+@pytest.fixture
+def own_bench(tmp_path: Path) -> Iterator[Bench]:
+    """Servers and stand-in workers of one test, which may kill them."""
+    with running_bench(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def seeds() -> Callable[[int], range]:
+    """Ranges of seeds that no other test has."""
+
+    def fresh(number: int) -> range:
+        start = next(FRESH) * 10_000
+        return range(start, start + number)
+
+    return fresh
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from producer.cli import render
+import producer.cli.render as render
 from producer.cli.options import AsJson, RedisUrl
 from producer.client import Client
 from producer.dead import DeadLetter
