@@ -83,33 +83,35 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]  # kombu has no types
     from_transport_options = (*kombu_redis.Channel.from_transport_options, "ledger")
 
     def _brpop_start(self, timeout: float | None = None) -> None:
-        """Wait for a message in the first lane; there is one, or a stand-in, while any lane has messages."""
+        """Wait for a message in the first lane; there is one, or a stand-in, while any lane of ours has messages."""
         self._in_poll = self.client.connection
         self._brpop_sent_at = time.monotonic()
         wait = timeout or self.brpop_timeout
         self.client.connection.send_command("BLMOVE", QUEUE, QUEUE, "RIGHT", "RIGHT", wait)
 
     def _brpop_read(self, **options: Any) -> bool:
-        """Read whether there is a message; if so, take what there is room for and hand it to the consumer."""
+        """Read that there is a message, or that the wait is over; take what there is room for, and deliver it.
+
+        Also after a wait in vain, since a Celery app that sends with a priority fills another lane without a stand-in.
+        """
         try:
-            if not self._something_waits(options):
-                raise Empty
+            self._end_wait(options)
             return self._take_and_deliver()
         finally:
             self._in_poll = None
             self._flush_brpop_reauth()
 
-    def _something_waits(self, options: dict[str, Any]) -> bool:
+    def _end_wait(self, options: dict[str, Any]) -> None:
         connection = self.client.connection
         try:
-            return bool(self.client.parse_response(connection, "BLMOVE", **options))
+            self.client.parse_response(connection, "BLMOVE", **options)
         except self.connection_errors:
             connection.disconnect()
             raise
         except redis.ResponseError as error:
             log.error("the queue cannot be waited on", action="take_refused", error=str(error))
             time.sleep(PAUSE_S)
-            return False
+            raise Empty from error
 
     def _take_and_deliver(self) -> bool:
         try:
