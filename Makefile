@@ -17,7 +17,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --no-compile --constraint requirements/constraints.txt
 TORCH := $(shell grep -m1 '^torch==' requirements/constraints.txt)
 
-.PHONY: help demo up test test-slow train evaluate check format lock build clean
+.PHONY: help demo up test test-slow torture soak train evaluate check format lock build clean
 
 help:  ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,7 +32,14 @@ test: $(VENV)/dev  ## run the tests on a real Valkey and a real S3 server
 	@$(BIN)/python -m pytest -m "not slow"
 
 test-slow: $(VENV)/dev  ## run the long tests
-	@$(BIN)/python -m pytest -m slow
+	@$(BIN)/python -m pytest --timeout 1200 -m slow
+
+torture: $(VENV)/dev  ## run the fault tests in their full form and write the loss matrix (an hour)
+	@$(BIN)/python -m pytest --torture --timeout 1200 tests/acceptance/test_faults_*.py
+	@$(BIN)/python -m tests.torture.matrix
+
+soak: $(VENV)/dev  ## thirty minutes of chaos
+	@$(BIN)/python -m tests.torture.soak --seconds 1800
 
 train: $(VENV)/dev  ## train the demo checkpoint again, into runs/demo (hours on a CPU; goes on where it was left)
 	@MALLOC_TOP_PAD_=268435456 MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=4294967296 \

@@ -13,6 +13,7 @@ import redis
 
 from tests.support import ROOT, write_model
 from tests.torture.bench import Bench, running_bench
+from worker.local import servers
 from worker.local.process import Process
 from worker.local.stack import Endpoints, Stack, running_stack
 from worker.queue.ledger import GRACE_S
@@ -24,6 +25,13 @@ FRESH = itertools.count(1)
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add what makes the fault tests long."""
     parser.addoption("--torture", action="store_true", help="run the fault tests in their full form")
+    parser.addoption("--redis-server", help="run all tests on this server instead of the wheel's Valkey")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take the server that the tests are to run on."""
+    if program := config.getoption("--redis-server"):
+        servers.valkey_program = lambda: program
 
 
 @pytest.fixture(scope="session")

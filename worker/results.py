@@ -37,6 +37,9 @@ log = structlog.get_logger(__name__)
 RETRY_FIRST_S = 0.1
 RETRY_MAX_S = 2.0
 
+FULL = "command not allowed when used memory"
+"""How Redis says that its memory is full, which passes as an outage does; older ones say it in a general error."""
+
 REASONS = {
     Verdict.DONE: "the chunk had ended before",
     Verdict.CANCELED: "the job was canceled",
@@ -129,7 +132,7 @@ class Recorder:
                 with translated(self._url):
                     return self._redis.register_script(call.script)(keys=call.keys, args=call.args)
             except QueueError as error:
-                if not isinstance(error, QueueUnreachable) and not isinstance(error.__cause__, redis.OutOfMemoryError):
+                if not isinstance(error, QueueUnreachable) and FULL not in str(error):
                     raise
                 log.warning("Redis away or full, waiting", action="redis_waiting", error=str(error))
                 if self._stopping.wait(pause * random.uniform(0.5, 1.5)):  # noqa: S311  # jitter is no secret

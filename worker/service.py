@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import FrameType
 from typing import Any, Protocol
 
@@ -188,6 +189,8 @@ class Service:
         if limit_s := self.settings.device_timeout_s:
             bark = self._device_hangs
             self._routines.append(duties.watchdog(lambda: self._pipeline.device_busy_s, limit_s, bark))
+        with suppress(redis.RedisError):
+            self._ledger.beat(facts)  # first, so that from the first message on its end would be seen
         for routine in self._routines:
             routine.start()
         log.info("worker ready", action="worker_ready", worker=self._ledger.id, concurrency=self.settings.concurrency)

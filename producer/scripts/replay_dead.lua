@@ -17,8 +17,8 @@ if ARGV[4] ~= '' then
   local fact = redis.call('HGET', KEYS[6], ARGV[5]) or ''
   local succeeded, failed = string.match(fact, '^failed:(%d+):(%d+)$')
   if succeeded then
-    redis.call('HINCRBY', KEYS[5], 'succeeded', -succeeded)
-    redis.call('HINCRBY', KEYS[5], 'failed', -failed)
+    redis.call('HINCRBY', KEYS[5], 'succeeded', 0 - succeeded)
+    redis.call('HINCRBY', KEYS[5], 'failed', 0 - failed)
     redis.call('HINCRBY', KEYS[5], 'ended', -1)
     redis.call('HSET', KEYS[5], 'status', 'running')
     redis.call('HDEL', KEYS[5], 'completed_ms')

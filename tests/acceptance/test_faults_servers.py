@@ -20,6 +20,7 @@ from producer.errors import JobNotFound, QueueError, QueueRefused
 from tests.torture import stock
 from tests.torture.bench import Bench, kill, wait_until
 from tests.torture.proxy import Proxy
+from tests.torture.soak import soak
 from tests.torture.stand_in import Plan
 from worker.local.process import Process
 
@@ -305,3 +306,11 @@ def test_objects_torn_by_a_crash_of_the_store_are_written_again(own_bench: Bench
     own_bench.worker()
     own_bench.check(job)
     kill(own_bench.workers[-1])
+
+
+def test_a_minute_of_chaos_loses_nothing(own_bench: Bench) -> None:
+    figures = soak(own_bench, 60, seed=1)
+    print(figures)
+    assert (figures["lost"], figures["torn"], figures["failed_innocents"]) == (0, 0, 0), figures
+    assert figures["kills"] >= 5
+    assert figures["outages"] == 4

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from producer.contract import MAX_JOB_SEEDS, MAX_SEED
 from producer.errors import InvalidSeed
-from producer.seeds import check_seed, check_seeds, cut, parse_seeds
+from producer.seeds import check_seed, check_seeds, cut, pack, parse_seeds, unpack
 
 SEEDS = st.integers(0, MAX_SEED)
 
@@ -147,3 +147,14 @@ def test_any_text_is_read_or_refused_clearly(text: str) -> None:
     except InvalidSeed:
         return
     assert all(0 <= seed <= MAX_SEED for seed in (seeds[0], seeds[-1]))
+
+
+@pytest.mark.parametrize(
+    "seeds", [range(5), range(7, 8), range(0, 10, 3), (4294967295, 0, 7, 7), tuple(range(1000, 0, -1))]
+)
+def test_packed_seeds_are_unpacked_as_they_were(seeds: Sequence[int]) -> None:
+    assert list(unpack(pack(seeds))) == list(seeds)
+
+
+def test_a_range_packs_to_a_few_characters() -> None:
+    assert pack(range(1_000_000)) == "0..999999"

@@ -1,0 +1,189 @@
+"""A seeded chaos soak: ``python -m tests.torture.soak [--seconds 1800] [--seed 1]``.
+
+Two workers, jobs all the while; a worker is killed every five seconds, Redis twice, the object store and the network
+go away once, one seed kills its workers, some messages are none. Every accepted seed must have its fate, every object
+must be whole. Prints what happened, and fails if anything is lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from producer import Client
+from producer.client import Job
+from producer.contract import QUEUE, SeedStatus
+from producer.errors import QueueError
+from tests.torture.bench import Bench, running_bench, wait_until
+from tests.torture.proxy import Proxy
+from tests.torture.stand_in import Plan
+from worker.local.process import Process
+
+KILL_EVERY_S = 5.0
+JOB_EVERY_S = 0.25
+JOB_SEEDS = 6
+FIRST_SEED = 1_000_000_000
+KILLER = FIRST_SEED + 7
+
+
+class Soak:
+    """One soak: what happened so far, and what is still to happen."""
+
+    def __init__(self, bench: Bench, seconds: float, seed: int) -> None:
+        self.bench = bench
+        self.seconds = seconds
+        self.rng = random.Random(seed)
+        self.proxy = Proxy(bench.valkey.port)
+        self.workers: list[Process] = []
+        self.accepted: dict[str, range] = {}
+        self.refused = self.deaths = self.kills = self.outages = 0
+        self.over = threading.Event()
+
+    def run(self) -> dict[str, Any]:
+        """Cause chaos, then wait until everything has ended; returns the figures."""
+        threads = [threading.Thread(target=call) for call in (self.supervise, self.produce, self.kill_workers)]
+        for thread in threads:
+            thread.start()
+        try:
+            for share, event in ((0.3, self.restart_redis), (0.45, self.cut_storage), (0.65, self.cut_network)):
+                self._sleep_until(share)
+                event()
+            self._sleep_until(0.8)
+            self.restart_redis()
+            self._sleep_until(1.0)
+            self.over.set()
+            threads[1].join()
+            threads[2].join()
+            drained = wait_until(self.all_ended, "an end of all jobs", 180)
+            return self.figures(drained)
+        finally:
+            self.over.set()
+            self.stopped = True
+            threads[0].join()
+            self.proxy.close()
+
+    stopped = False
+
+    def _sleep_until(self, share: float) -> None:
+        self.started = getattr(self, "started", time.monotonic())
+        time.sleep(max(0.0, self.started + share * self.seconds - time.monotonic()))
+
+    def supervise(self) -> None:
+        """Keep two workers alive, as a supervisor does; one of them behind the proxy."""
+        while not self.stopped:
+            for place in range(2):
+                if place >= len(self.workers) or self.workers[place].exit_status is not None:
+                    port = self.proxy.port if place else 0
+                    worker = self.bench.worker(Plan(ms_per_seed=15, kills=[KILLER]), port=port, wait=False)
+                    self.deaths += place < len(self.workers)
+                    self.workers[place : place + 1] = [worker]
+            time.sleep(0.1)
+
+    def produce(self) -> None:
+        """Submit jobs all the while; what is not accepted is tried again under the same id."""
+        number = 0
+        with Client(self.bench.endpoints.redis_url, chunk_size=3) as client:
+            while not self.over.wait(JOB_EVERY_S):
+                seeds = range(FIRST_SEED + number * JOB_SEEDS, FIRST_SEED + (number + 1) * JOB_SEEDS)
+                try:
+                    client.submit(seeds, job_id=f"soak-{number}")
+                except QueueError:
+                    self.refused += 1
+                    continue
+                self.accepted[f"soak-{number}"] = seeds
+                number += 1
+                if number % 40 == 1:
+                    self.bench.redis.lpush(QUEUE, "no message at all")
+
+    def kill_workers(self) -> None:
+        """Kill one of the two workers every few seconds."""
+        while not self.over.wait(KILL_EVERY_S):
+            victim = self.workers[self.rng.randrange(2)]
+            if victim.exit_status is None:
+                victim.signal(9)  # type: ignore[arg-type]
+                self.kills += 1
+
+    def restart_redis(self) -> None:
+        """Kill Redis and bring it back after a while."""
+        self._outage(self.bench.kill_valkey, self.bench.start_valkey, 2.5)
+
+    def cut_storage(self) -> None:
+        """Kill the object store and bring it back after a while."""
+        self._outage(self.bench.kill_s3, self.bench.start_s3, min(12.0, self.seconds / 6))
+
+    def cut_network(self) -> None:
+        """Cut the second worker off from Redis for a while."""
+
+        def cut() -> None:
+            self.proxy.refuse = True
+            self.proxy.reset()
+
+        self._outage(cut, lambda: setattr(self.proxy, "refuse", False), 3.0)
+
+    def _outage(self, begin: Callable[[], object], end: Callable[[], object], seconds: float) -> None:
+        begin()
+        time.sleep(seconds)
+        end()
+        self.outages += 1
+
+    def all_ended(self) -> bool:
+        """Return whether every accepted job has ended."""
+        return all(job.status.is_terminal for job in self.jobs()) and not self.bench.messages()
+
+    def jobs(self) -> list[Job]:
+        """Return all accepted jobs as they are now."""
+        return [self.bench.client.get(job_id) for job_id in self.accepted]
+
+    def figures(self, drained_s: float) -> dict[str, Any]:
+        """Check every accepted seed and count."""
+        lost = torn = failed = 0
+        for job in self.jobs():
+            fates = {result.seed: result for result in job.results()}
+            lost += sum(seed not in fates for seed in self.accepted[job.id])
+            for result in fates.values():
+                failed += result.status is SeedStatus.FAILED and result.seed != KILLER
+                if result.status is SeedStatus.SUCCEEDED:
+                    torn += not self.bench.is_whole(result.seed, result.sha256)
+        counts = self.bench.computed_counts()
+        return {
+            "seconds": self.seconds,
+            "seeds": JOB_SEEDS * len(self.accepted),
+            "lost": lost,
+            "torn": torn,
+            "failed_innocents": failed,
+            "refused_submits": self.refused,
+            "worker_deaths": self.deaths,
+            "kills": self.kills,
+            "outages": self.outages,
+            "device_runs": sum(counts.values()),
+            "computed_twice": sum(count - 1 for seed, count in counts.items() if seed != KILLER),
+            "drained_s": round(drained_s, 1),
+        }
+
+
+def soak(bench: Bench, seconds: float, seed: int) -> dict[str, Any]:
+    """Run one soak; returns its figures."""
+    return Soak(bench, seconds, seed).run()
+
+
+def main() -> None:
+    """Run, print, and fail if anything was lost."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=1800)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, running_bench(Path(folder)) as bench:
+        figures = soak(bench, options.seconds, options.seed)
+    print(json.dumps(figures, indent=2))
+    assert not figures["lost"] + figures["torn"] + figures["failed_innocents"], figures
+
+
+if __name__ == "__main__":
+    main()

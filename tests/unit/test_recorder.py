@@ -1,0 +1,105 @@
+"""The recorder waits for Redis with the result in hand, and gives up only when the worker leaves."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+import redis
+
+from producer.contract import ChunkMessage, SeedResult, SeedStatus
+from producer.errors import QueueRefused, QueueUnreachable
+from worker import results
+from worker.results import Delivery, Recorder
+from worker.routine import Routine
+
+DELIVERY = Delivery(ChunkMessage("t", "j", 0, (7, 8)), "1.0")
+GOOD = [SeedResult(seed, SeedStatus.SUCCEEDED) for seed in (7, 8)]
+
+
+class FakeRedis:
+    """Raises each of the given errors once, then answers."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+        self.calls: list[Any] = []
+
+    def register_script(self, script: str) -> Any:
+        def run(keys: Any, args: Any) -> int:
+            if self.errors:
+                raise self.errors.pop(0)
+            self.calls.append((keys, args))
+            return 1
+
+        return run
+
+
+def recorder(*errors: Exception) -> tuple[Recorder, FakeRedis]:
+    fake = FakeRedis(*errors)
+    client: Any = fake
+    return Recorder(client, "redis://h", ttl_s=60, held="held"), fake
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "RETRY_FIRST_S", 0.001)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        redis.ConnectionError("away"),
+        redis.TimeoutError("slow"),
+        redis.ResponseError("OOM command not allowed when used memory > 'maxmemory'"),
+    ],
+)
+def test_an_outage_and_a_full_memory_are_waited_for(error: Exception) -> None:
+    waiting, fake = recorder(error, error, error)
+    assert waiting.finish(DELIVERY, GOOD, 1)["succeeded"] == 2
+    assert len(fake.calls) == 1
+
+
+def test_a_refusal_is_not_waited_for() -> None:
+    waiting, _ = recorder(redis.ResponseError("WRONGTYPE"))
+    with pytest.raises(QueueRefused):
+        waiting.finish(DELIVERY, GOOD, 1)
+
+
+def test_a_worker_that_leaves_waits_no_more() -> None:
+    waiting, _ = recorder(*[redis.ConnectionError("away")] * 1000)
+    waiting.stop_waiting()
+    with pytest.raises(QueueUnreachable):
+        waiting.finish(DELIVERY, GOOD, 1)
+
+
+def test_a_result_and_its_acknowledgement_travel_together() -> None:
+    waiting, fake = recorder()
+    waiting.finish(DELIVERY, GOOD, 1)
+    ((keys, args),) = fake.calls
+    assert "held" in keys
+    assert "1.0" in args
+
+
+def test_a_letter_names_every_seed_that_failed() -> None:
+    waiting, fake = recorder()
+    waiting.finish(DELIVERY, [GOOD[0], SeedResult.failure(8, ValueError("bad"))], 2)
+    ((_, args),) = fake.calls
+    letter = next(text for text in args if isinstance(text, str) and '"failures"' in text and '"attempts"' in text)
+    assert '{"seed":8,"type":"ValueError","message":"bad"}' in letter
+    assert '"attempts":2' in letter
+
+
+def test_a_routine_goes_on_after_errors_and_ends_when_it_is_closed() -> None:
+    calls = threading.Semaphore(0)
+
+    def fail() -> None:
+        calls.release()
+        raise RuntimeError("an outage")
+
+    routine = Routine("test", 0.001, fail)
+    routine.start()
+    for _ in range(3):
+        assert calls.acquire(timeout=5)
+    routine.close()
+    assert not routine._thread.is_alive()
