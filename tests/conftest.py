@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -20,6 +21,7 @@ from worker.queue.ledger import GRACE_S
 from worker.storage import ObjectStore
 
 FRESH = itertools.count(1)
+LOG_LINES = 40
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,6 +34,17 @@ def pytest_configure(config: pytest.Config) -> None:
     """Take the server that the tests are to run on."""
     if program := config.getoption("--redis-server"):
         servers.valkey_program = lambda: program
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """Show the end of the workers' log where a test failed that had workers."""
+    report: Any = yield
+    stack = getattr(item, "funcargs", {}).get("stack")
+    if report.failed and isinstance(stack, Stack) and (log := stack.logs / "worker.log").exists():
+        lines = log.read_text(errors="replace").splitlines()
+        report.sections.append(("the end of the workers' log", "\n".join(lines[-LOG_LINES:])))
+    return report
 
 
 @pytest.fixture(scope="session")

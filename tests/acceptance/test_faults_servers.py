@@ -16,12 +16,13 @@ import redis
 
 from producer import Client
 from producer.contract import DEAD_KEY, JobStatus
-from producer.errors import JobNotFound, QueueError, QueueRefused
+from producer.errors import JobNotFound, QueueError, QueueRefused, QueueUnreachable
 from tests.torture import stock
 from tests.torture.bench import Bench, kill, wait_until
 from tests.torture.proxy import Proxy
 from tests.torture.soak import soak
 from tests.torture.stand_in import Plan
+from tests.torture.tls import tls_in_front_of
 from worker.local.process import Process
 
 Fresh = Callable[[int], range]
@@ -141,7 +142,7 @@ def test_after_its_patience_a_chunk_goes_back_without_blame_and_is_not_computed_
     own_bench.worker(SEEDMILL_S3_PATIENCE_S="1")
     own_bench.kill_s3()
     job = own_bench.client.submit(wanted)
-    time.sleep(12)
+    time.sleep(7)
     assert own_bench.client.get(job.id).counts.failed == 0
     own_bench.start_s3()
     own_bench.check(job)
@@ -269,6 +270,25 @@ def test_passwords_are_in_no_log_whatever_fails(own_bench: Bench, seeds: Fresh) 
     assert "mill" in output
     for word in (secret, own_bench.endpoints.secret_key):
         assert word not in output
+
+
+def test_everything_works_over_tls_and_a_stranger_is_not_trusted(
+    own_bench: Bench, seeds: Fresh, tmp_path: Path
+) -> None:
+    own_bench.redis.execute_command("ACL", "SETUSER", "mill", "on", ">pw", "~*", "&*", "+@all")
+    with tls_in_front_of(own_bench.valkey.port, tmp_path) as (port, ca_file):
+        stranger = f"rediss://mill:pw@127.0.0.1:{port}/0"
+        url = f"{stranger}?ssl_ca_certs={ca_file}"
+        with Client(stranger) as client, pytest.raises(QueueUnreachable, match="certificate"):
+            client.submit(1)
+        victim = own_bench.worker(Plan(ms_per_seed=50), SEEDMILL_REDIS_URL=url)
+        with Client(url, chunk_size=4) as client:
+            job = client.submit(seeds(60))
+            wait_until(lambda: client.get(job.id).counts.done >= 8, "a beginning")
+            own_bench.worker(SEEDMILL_REDIS_URL=url)
+            assert own_bench.redelivered_s(own_bench.kill(victim)) < 5
+            own_bench.check(job)
+        assert own_bench.workers[-1].stop(grace_s=20) == 0
 
 
 def test_a_worker_whose_user_may_not_see_connections_works_all_the_same(own_bench: Bench, seeds: Fresh) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from producer import Client
 from tests.support import ROOT, run_python, run_seedmill
+from tests.torture.bench import wait_until
 from worker.local.process import Process
 from worker.local.stack import Endpoints
 
@@ -36,3 +38,5 @@ def test_every_seedmill_line_runs(endpoints: Endpoints, worker: Process) -> None
     for line in SEEDMILL_LINES:
         done = run_seedmill(*line.split(), environment=endpoints.environment())
         assert done.returncode == 0, f"{line}: {done.stderr}"
+    with Client(endpoints.redis_url) as client:  # what is left over would keep the tests that follow waiting
+        wait_until(lambda: client.queue().waiting + client.queue().held == 0, "an empty queue", 30)

@@ -9,7 +9,6 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from producer.contract import QUEUE, TASK_NAME, JobStatus, SeedStatus, image_key
 from producer.job import Counts
 from tests.support import run_python
 from worker.local.process import Process
-from worker.local.servers import start_s3
 from worker.local.stack import Endpoints, Stack
 from worker.storage import ObjectStore
 
@@ -215,45 +213,6 @@ def test_a_killed_workers_chunks_go_to_another_and_nothing_is_counted_twice(
     for result in results:
         png = store.get(image_key(str(result.model_id), result.seed))
         assert hashlib.sha256(png).hexdigest() == result.sha256
-
-
-def test_an_object_store_that_goes_away_for_a_while_fails_nothing(
-    quiet: Endpoints, tmp_path: Path, stack: Stack, model_environment: dict[str, str]
-) -> None:
-    start = partial(start_s3, tmp_path / "s3", tmp_path, access_key=quiet.access_key, secret_key=quiet.secret_key)
-    first = start()
-    with Client(quiet.redis_url, chunk_size=8) as client:
-        job = client.submit(range(6000, 6150))
-        url = {"AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{first.port}"}
-        worker = start_on(quiet, stack, model_environment, **url)
-        wait_until_running(client, job.id, done=16)
-        os.kill(first.process.pid, signal.SIGKILL)
-        assert first.process.stop() == -signal.SIGKILL
-        time.sleep(2)
-        again = start(port=first.port)
-        assert again.port == first.port
-        assert job.wait(TIMEOUT_S).counts.succeeded == 150
-        assert worker.stop() == 0
-    again.process.stop()
-    assert len(list((tmp_path / "s3").rglob("*.png"))) == len(list((tmp_path / "s3").rglob("*.json"))) == 150
-
-
-def test_sigterm_while_the_object_store_is_away_gives_the_work_back(
-    quiet: Endpoints, tmp_path: Path, stack: Stack, model_environment: dict[str, str]
-) -> None:
-    server = start_s3(tmp_path / "s3", tmp_path, access_key=quiet.access_key, secret_key=quiet.secret_key)
-    with Client(quiet.redis_url, chunk_size=8) as client:
-        url = {"AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{server.port}", "SEEDMILL_S3_TIMEOUT_S": "1"}
-        worker = start_on(quiet, stack, model_environment, **url)
-        client.submit([1]).wait(TIMEOUT_S)
-        server.process.stop()
-        job = client.submit(range(5000, 5040))
-        while client.get(job.id).status is JobStatus.QUEUED:
-            time.sleep(0.05)
-        time.sleep(1)
-        assert worker.stop(grace_s=60) == 0
-        assert (job.refresh().counts.queued, job.counts.running, job.counts.failed) == (40, 0, 0)
-        assert (client.queue().waiting, client.queue().held) == (5, 0)
 
 
 @pytest.mark.parametrize(

@@ -139,9 +139,13 @@ class Bench:
 
     def kill(self, process: Process) -> Death:
         """Kill a worker."""
-        worker_id = self.id_of(process)
         kill(process)
-        return Death(time.monotonic(), worker_id, int(self.redis.hlen(held_key(worker_id))))
+        return self.death_of(process)
+
+    def death_of(self, process: Process) -> Death:
+        """Return the death of a worker that has ended this moment."""
+        at, worker_id = time.monotonic(), self.id_of(process)
+        return Death(at, worker_id, int(self.redis.hlen(held_key(worker_id))))
 
     def redelivered_s(self, death: Death, timeout_s: float = 40.0) -> float:
         """Wait until what a dead worker held is in the queue again; returns the seconds since its death."""

@@ -2,7 +2,8 @@
 
 Workers are killed at every stage of a seed's life, Redis and the object store are killed, the network is cut, workers
 are frozen, messages are poisoned, seeds kill their workers; each row counts what was accepted and what became of it.
-Prints a table, writes ``tests/benchmarks/results/loss_matrix.json`` and fails if anything was lost or torn.
+Prints a table, writes ``tests/benchmarks/results/loss_matrix.json`` and the README's table, and fails if anything was
+lost or torn.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ import json
 import os
 import platform
 import random
+import re
 import signal
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,18 +29,25 @@ from rich.table import Table
 
 from producer.client import Job
 from producer.contract import QUEUE, SeedStatus, held_key
+from tests.support import ROOT
 from tests.torture.bench import Bench, Death, kill, running_bench, wait_until
 from tests.torture.proxy import Proxy
 from tests.torture.stand_in import STAGES, Plan
 from tests.unit.test_envelope import HOSTILE
 from worker.local.process import Process
 
-RESULTS = Path(__file__).parent.parent / "benchmarks" / "results" / "loss_matrix.json"
+RESULTS = ROOT / "tests" / "benchmarks" / "results" / "loss_matrix.json"
+README = ROOT / "README.md"
+MARKS = ("<!-- loss matrix -->\n", "<!-- end of loss matrix -->\n")
+HEAD = "| fault | times | seeds accepted | lost | torn | failed | computed twice | redelivery p50, s | max, s |"
 AT_ONCE = 5
 """Workers that are killed in one round."""
 
 JOB_SEEDS = 96
 ROUND_S = 180.0
+PATIENCE_S = 6.0
+"""Seconds that a victim has to find work and die of it."""
+
 FRESH = itertools.count(1)
 
 
@@ -81,7 +90,7 @@ class Matrix:
         rows.append(self.rounds("Redis killed for 3 s", few, self.redis_restart))
         rows.append(self.rounds("object store killed for 5 s", few, self.storage_restart))
         rows.append(self.rounds("connections reset, refused for 3 s", few, self.network_cut))
-        rows.append(self.rounds("worker frozen past its lease", few, self.freeze))
+        rows.append(self.rounds("worker frozen past its lease of 5 s", few, self.freeze))
         rows.append(self.rounds(f"{len(HOSTILE)} malformed messages", few, self.poison))
         rows.append(self.rounds("a seed that kills its worker", few, self.killer))
         return rows
@@ -97,10 +106,7 @@ class Matrix:
         survivor = self.bench.worker(Plan(ms_per_seed=30), SEEDMILL_CONCURRENCY="1")
         while row.faults < self.kills:
             job = self.submit()
-            victims = [self.victim(stage) for _ in range(min(AT_ONCE, self.kills - row.faults))]
-            deaths = [death for death in map(self.death_of, victims) if death]
-            row.faults += len(deaths)
-            row.redelivered_s += [self.bench.redelivered_s(death) for death in deaths if death.held]
+            self.watch(row, [self.victim(stage) for _ in range(min(AT_ONCE, self.kills - row.faults))])
             self.account(row, job)
         kill(survivor)
         return row
@@ -110,16 +116,28 @@ class Matrix:
         plan = Plan(ms_per_seed=10, kill_at=stage, kill_hit=self.rng.randint(1, 2))
         return self.bench.worker(plan, wait=False, SEEDMILL_CONCURRENCY="3")
 
-    def death_of(self, victim: Process) -> Death | None:
-        """Wait for the death of a victim; ``None`` if there was not enough work left to die of."""
-        started = time.monotonic()
-        while victim.exit_status is None:
-            if time.monotonic() - started > 6:
-                kill(victim)
-                return None
+    def watch(self, row: Row, victims: Sequence[Process]) -> None:
+        """Note the deaths of victims and when each one's messages are back; who finds no work to die of is not counted.
+
+        All are looked at in turn, so that no wait for one is added to the time of another.
+        """
+        alive, dead = list(victims), list[Death]()
+        patience = time.monotonic() + PATIENCE_S
+        while alive or dead:
+            assert time.monotonic() < patience + ROUND_S, "messages of the dead are not given back"
+            for victim in [one for one in alive if one.exit_status is not None]:
+                alive.remove(victim)
+                row.faults += 1
+                death = self.bench.death_of(victim)
+                if death.held:
+                    dead.append(death)
+            for death in [one for one in dead if not self.bench.redis.exists(held_key(one.worker_id))]:
+                dead.remove(death)
+                row.redelivered_s.append(time.monotonic() - death.at)
+            if time.monotonic() > patience:
+                while alive:
+                    kill(alive.pop())
             time.sleep(0.01)
-        at, worker_id = time.monotonic(), self.bench.id_of(victim)
-        return Death(at, worker_id, int(self.bench.redis.hlen(held_key(worker_id))))
 
     def rounds(self, name: str, count: int, fault: Callable[[Row], tuple[Job, Sequence[int]]]) -> Row:
         """Run one fault several times."""
@@ -206,8 +224,7 @@ class Matrix:
             worker = self.bench.worker(Plan(ms_per_seed=2, kills=[bad]))
             wait_until(lambda: worker.exit_status is not None or job.refresh().status.is_terminal, "an end")  # noqa: B023
             if worker.exit_status is not None:
-                worker_id = self.bench.id_of(worker)
-                death = Death(time.monotonic(), worker_id, int(self.bench.redis.hlen(held_key(worker_id))))
+                death = self.bench.death_of(worker)
                 self.bench.worker(Plan(ms_per_seed=2, kills=[bad]), wait=False)
                 row.redelivered_s.append(self.bench.redelivered_s(death))
         return job, (bad,)
@@ -227,6 +244,23 @@ class Matrix:
         wait_until(lambda: self.bench.messages() == 0, "no message left", 30)
 
 
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the table of the README."""
+    lines = [HEAD, re.sub(r"[^|]+", " --- ", HEAD)]
+    for row in rows:
+        cells = ("" if value is None else str(value) for value in row.values())
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def write_readme(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Put the table into the README, between its marks."""
+    text = README.read_text(encoding="utf-8")
+    before, rest = text.split(MARKS[0])
+    after = rest.split(MARKS[1])[1]
+    README.write_text(before + MARKS[0] + markdown(rows) + MARKS[1] + after, encoding="utf-8")
+
+
 def main() -> None:
     """Run, print, write, and fail if a bar is not met."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -238,6 +272,7 @@ def main() -> None:
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, Valkey 9, stand-in model"
     )
     RESULTS.write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
+    write_readme(rows)
     table = Table(*rows[0])
     for row in rows:
         table.add_row(*("-" if value is None else str(value) for value in row.values()))

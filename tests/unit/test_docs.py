@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -10,6 +11,8 @@ import torch
 from producer import JobStatus, __version__, errors
 from producer.settings import ProducerSettings
 from tests.support import ROOT
+from tests.torture import matrix
+from tests.torture.stand_in import STAGES
 from worker.__main__ import COMMANDS
 from worker.model.latents import draw_latents
 from worker.settings import WorkerSettings
@@ -30,6 +33,14 @@ def test_the_settings_table_is_the_settings_of_the_code() -> None:
 def test_the_newest_entry_of_the_changelog_is_this_version() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.findall(r"^## (\S+)", changelog, re.MULTILINE)[0] == __version__
+
+
+def test_the_loss_matrix_is_the_one_that_was_measured_and_nothing_was_lost_in_it() -> None:
+    rows = json.loads(matrix.RESULTS.read_text(encoding="utf-8"))["rows"]
+    assert matrix.markdown(rows) in README
+    assert {row["fault"] for row in rows} >= {f"worker killed: {stage}" for stage in STAGES}
+    assert all(row["faults"] >= 30 for row in rows if row["fault"].startswith("worker killed"))
+    assert not any(row["lost"] or row["torn"] or row["failed"] for row in rows)
 
 
 def test_every_make_target_that_is_named_exists() -> None:
