@@ -211,6 +211,11 @@ def condemn_seed(message: ChunkMessage, seed: int) -> Call:
     return Call(SCRIPTS["condemn_seed"], [facts_key(message.job_id)], [message.chunk, seed, MAX_ATTEMPTS - 1])
 
 
+def note_progress(message: ChunkMessage) -> Call:
+    """Note that a chunk has got past the seed that it had stopped at: it has one more attempt; answers 1 if it runs."""
+    return Call(SCRIPTS["note_progress"], [facts_key(message.job_id)], [message.chunk, MAX_ATTEMPTS - 1])
+
+
 def republish_chunk(message: ChunkMessage) -> Call:
     """Enqueue a chunk whose message is in no list; answers 1, or 0 if it or its job has ended."""
     keys = [job_key(message.job_id), facts_key(message.job_id), QUEUE, message.priority.lane]

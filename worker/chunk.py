@@ -1,8 +1,8 @@
 """One chunk from its beginning to its recorded end: what has been published is skipped, suspects are run alone.
 
 A suspect is a chunk whose earlier attempt ended without a word: the worker that ran it died. It may have been the
-cause, so it is run with nothing beside it, seed by seed; if that ends the worker too often, the first seed that was
-not published did it, and it fails alone.
+cause, so it is run with nothing beside it, seed by seed; if that ends the worker too often and always at the same
+place, the first seed that was not published did it, and it fails alone.
 """
 
 from __future__ import annotations
@@ -81,8 +81,10 @@ class ChunkRunner:
             message = f"workers died each time that they tried seed {seed}"
             known.setdefault(seed, SeedResult.failure(seed, SeedKillsWorker(message)))
         open_ = [seed for seed in dict.fromkeys(seeds) if seed not in known]
-        for part in [[seed] for seed in open_] if alone else [open_]:
+        for number, part in enumerate([[seed] for seed in open_] if alone else [open_]):
             known.update(zip(part, self._mill.process(part, order), strict=True))
+            if alone and number == 0 and start.verdict is Verdict.RUN and start.attempts >= MAX_ATTEMPTS:
+                self._recorder.progress(delivery)  # who dies of a later seed has not died of it before
         return [known[seed] for seed in seeds]
 
     def _published(self, seeds: Sequence[int], order: Order) -> Iterator[tuple[int, SeedResult]]:

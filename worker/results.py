@@ -107,6 +107,10 @@ class Recorder:
         """Note that a seed ends its worker and is not tried again."""
         self._run(records.condemn_seed(delivery.message, seed))
 
+    def progress(self, delivery: Delivery) -> None:
+        """Note that a chunk at its last attempt has got past the seed that it had stopped at."""
+        self._run(records.note_progress(delivery.message))
+
     def canceled(self, jobs: Sequence[str]) -> list[str]:
         """Return those of the jobs that have been cancelled, or whose record is gone."""
         with translated(self._url):

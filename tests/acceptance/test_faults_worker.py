@@ -51,6 +51,20 @@ def test_a_worker_killed_at_any_stage_loses_nothing(bench: Bench, seeds: Fresh, 
     bench.check(job)
 
 
+def acquit(bench: Bench, job: Job) -> None:
+    """Wait for a job under a storm of kills, and replay what was condemned in it: that is at hand, and then succeeds.
+
+    Where workers live for less than a second, a seed may be at work alone at two deaths in a row, and is blamed.
+    """
+    job.wait(600, check=False)
+    letters = bench.client.dead_letters()
+    failures = {failure["seed"]: failure["type"] for letter in letters for failure in letter.failures}
+    assert len(failures) == job.counts.failed < job.counts.total / 100, failures
+    assert set(failures.values()) <= {"SeedKillsWorker"}
+    for letter in letters:
+        bench.client.replay(letter.id)
+
+
 def test_workers_killed_at_any_time_lose_nothing(bench: Bench, seeds: Fresh, torture: bool) -> None:
     rng = random.Random(1)
     kills = 60 if torture else 4
@@ -62,7 +76,8 @@ def test_workers_killed_at_any_time_lose_nothing(bench: Bench, seeds: Fresh, tor
         ended = int(bench.redis.hget(f"seedmill:job:{job.id}", "ended"))
         assert ended + bench.messages() >= job.record.chunks
     bench.worker(Plan(ms_per_seed=1))
-    bench.check(job, timeout_s=600)
+    acquit(bench, job)
+    bench.check(job)
 
 
 def test_workers_killed_just_after_a_batch_lose_nothing(bench: Bench, seeds: Fresh, torture: bool) -> None:
@@ -78,7 +93,8 @@ def test_workers_killed_just_after_a_batch_lose_nothing(bench: Bench, seeds: Fre
         ended = int(bench.redis.hget(f"seedmill:job:{job.id}", "ended"))
         assert ended + bench.messages() >= job.record.chunks
     bench.worker(Plan(ms_per_seed=1))
-    bench.check(job, timeout_s=600)
+    acquit(bench, job)
+    bench.check(job)
 
 
 def test_what_a_killed_worker_held_is_in_the_queue_again_within_seconds(bench: Bench, seeds: Fresh) -> None:

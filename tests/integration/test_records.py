@@ -326,6 +326,17 @@ def test_a_condemned_seed_is_remembered_and_the_chunk_has_one_more_attempt(bench
     assert bench.begin(first, alone=True).condemned == {1, 2}
 
 
+def test_a_chunk_that_gets_past_a_seed_at_its_last_attempt_has_one_more(bench: Bench) -> None:
+    first, _ = bench.create()
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        assert bench.begin(first, alone=True).attempts == attempt
+    assert bench.run(records.note_progress(first)) == 1
+    assert bench.begin(first, alone=True) == Start(Verdict.RUN, 3, 4)
+    assert bench.begin(first, alone=True).verdict is Verdict.EXHAUSTED
+    bench.run(records.give_back(first, counts=True))
+    assert bench.run(records.note_progress(first)) == 0
+
+
 def test_a_chunk_that_is_given_back_without_blame_has_lost_no_attempt(bench: Bench) -> None:
     first, second = bench.create()
     bench.begin(first)

@@ -39,6 +39,9 @@ class FakeRecorder:
     def drop(self, delivery: Delivery, verdict: Verdict) -> None:
         self.said.append(verdict)
 
+    def progress(self, delivery: Delivery) -> None:
+        self.said.append("progress")
+
     def condemn(self, delivery: Delivery, seed: int) -> None:
         self.said.append(f"condemned {seed}")
 
@@ -103,6 +106,14 @@ def test_a_suspect_is_asked_for_again_alone_and_run_seed_by_seed() -> None:
     mill = FakeMill(published=[7])
     run(recorder, mill)
     assert recorder.said == ["start", "start alone", GOOD]
+    assert mill.calls == [[8], [9]]
+
+
+def test_a_suspect_at_its_last_attempt_that_gets_past_a_seed_is_not_blamed_for_the_next() -> None:
+    recorder = FakeRecorder(Start(Verdict.SUSPECT), Start(Verdict.RUN, attempts=3, deliveries=3))
+    mill = FakeMill(published=[7])
+    run(recorder, mill)
+    assert recorder.said == ["start", "start alone", "progress", GOOD]
     assert mill.calls == [[8], [9]]
 
 
