@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -335,3 +337,22 @@ def test_the_queue_is_seen_without_the_stand_in_and_with_what_is_held(redis_: An
     seen = parse_queue_status(redis_.register_script(call.script)(keys=call.keys, args=call.args))
     assert (seen.waiting, seen.interactive, seen.held) == (3, 0, 2)
     assert [(worker["pid"], worker["id"]) for worker in seen.workers] == [(7, ledger.id)]
+
+
+def test_a_signal_that_comes_while_the_ledger_is_asked_may_ask_it_too(make: Make) -> None:
+    ledger, signals = make(), 0
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        nonlocal signals
+        signals += ledger.held + 1
+
+    before = signal.signal(signal.SIGPROF, on_signal)
+    signal.setitimer(signal.ITIMER_PROF, 0.0005, 0.0005)
+    try:
+        deadline = time.monotonic() + 1
+        while time.monotonic() < deadline:
+            assert ledger.free == ledger.limit
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+    assert signals > 100

@@ -85,7 +85,7 @@ class Ledger:
         self._redis: Any = client
         self._lease_ms = int(lease_s * 1000)
         self._result_ttl_ms = result_ttl_s * 1000
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal may come while it is held, and its handler asks as well
         self._held: set[str] = set()
         self._owed: dict[str, bool] = {}  # tag -> whether it goes back to the queue
         self._takes = 0
