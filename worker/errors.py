@@ -16,6 +16,7 @@ SeedmillError
     |   |-- BucketMissing
     |   `-- ObjectMissing
     |-- GivenBack               the work stops here unfinished and goes back to the queue
+    |   `-- StorageSilent       because the object store has not answered any more
     |-- SeedKillsWorker         workers died each time that they tried this seed
     |-- MalformedMessage        a text in the queue that is no message for our task
     `-- InvalidMessage          a Celery message that is not a chunk of seeds
@@ -80,6 +81,10 @@ class GivenBack(WorkerError):
     def __init__(self, message: str, *, counts: bool = False) -> None:
         super().__init__(message)
         self.counts = counts
+
+
+class StorageSilent(GivenBack):
+    """The object store has not answered anything for as long as a seed waits for it."""
 
 
 class SeedKillsWorker(WorkerError):

@@ -51,18 +51,21 @@ class Work:
         with suppress(InvalidStateError):
             self.done.set_result(outcome)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """End with what becomes of an error: the seed fails, or is to be tried again."""
-        fate = fate_of(error)
-        log.error("seed failed", action="seed_failed", seed=self.seed, fate=str(fate), error=str(error))
-        if fate is Fate.FAILED:
-            self.end(SeedResult.failure(self.seed, error, timings=self.timings))
-        elif isinstance(error, GivenBack):
-            self.end(error)
-        else:
-            again = GivenBack(f"{type(error).__name__}: {error}", counts=fate is Fate.COUNTED)
-            again.__cause__ = error
-            self.end(again)
+        try:
+            fate = fate_of(error)
+            log.error("seed failed", action="seed_failed", seed=self.seed, fate=str(fate), error=str(error))
+            if fate is Fate.FAILED and isinstance(error, Exception):
+                self.end(SeedResult.failure(self.seed, error, timings=self.timings))
+            elif isinstance(error, GivenBack):
+                self.end(error)
+            else:
+                again = GivenBack(f"{type(error).__name__}: {error}", counts=fate is not Fate.AGAIN)
+                again.__cause__ = error
+                self.end(again)
+        finally:  # an error that cannot even be told
+            self.end(GivenBack(type(error).__name__, counts=True))
 
     def timed(self, stage: str, call: Callable[[], Value]) -> Value:
         """Return what ``call`` returns, noting how long it took."""

@@ -10,13 +10,13 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
 
 from worker.batcher import Batcher
-from worker.errors import DecodeError, GivenBack
+from worker.errors import DecodeError, GivenBack, StorageSilent
 from worker.model.generated import Generated, ModelInfo
 from worker.model.isolate import generate_each
 from worker.order import Order, Outcome, Work, milliseconds
@@ -76,10 +76,7 @@ class Pipeline:
     def give_back(self, reason: GivenBack) -> None:
         """Let go of every seed that has no outcome yet: another worker will do it."""
         self.stop_waiting()
-        with self._lock:
-            orders = list(self._orders)
-        for order in orders:
-            order.give_back(reason)
+        self._let_go(reason)
 
     def close(self, timeout_s: float | None = None) -> bool:
         """Take no more seeds, finish those inside, and return when the last upload has ended.
@@ -94,7 +91,10 @@ class Pipeline:
     def process(self, seeds: Sequence[int], order: Order) -> list[Outcome]:
         """Generate and publish the seeds; blocks until each has its outcome, and returns them in order."""
         work = self._enter(seeds, order)
-        self._batcher.submit(work)
+        try:
+            self._batcher.submit(work)
+        except RuntimeError as error:
+            raise GivenBack("the worker is stopping") from error
         return [item.done.result() for item in work]
 
     def find(self, seeds: Sequence[int], order: Order) -> list[Outcome]:
@@ -109,10 +109,23 @@ class Pipeline:
             self._orders.add(order)
         return order.add(seeds)
 
+    def _let_go(self, reason: GivenBack) -> None:
+        """Give back every seed that has no outcome yet."""
+        with self._lock:
+            orders = list(self._orders)
+        for order in orders:
+            order.give_back(reason)
+
     def _run_batch(self, waiting: list[Work]) -> None:
-        batch = [item for item in waiting if item.wanted]
-        if not batch:
-            return
+        try:
+            if batch := [item for item in waiting if item.wanted]:
+                self._generate_batch(batch)
+        except BaseException as error:  # the device thread lives on, and nobody waits in vain
+            log.exception("batch left by an error", action="batch_escaped")
+            for item in waiting:
+                item.end(GivenBack(f"{type(error).__name__}: {error}", counts=True))
+
+    def _generate_batch(self, batch: list[Work]) -> None:
         started = time.perf_counter()
         for item in batch:
             item.timings["queue_ms"] = milliseconds(item.entered)
@@ -141,18 +154,27 @@ class Pipeline:
     def _hand_over(self, item: Work, generated: Generated) -> None:
         """Give a picture to the uploading threads; waits while too many are there already."""
         self._handover.acquire()
-        self._finishers.submit(self._finish, item, generated)
+        try:
+            self._finishers.submit(self._finish, item, generated)
+        except BaseException:
+            self._handover.release()
+            raise
 
     def _finish(self, item: Work, generated: Generated) -> None:
         try:
-            item.end(self._publisher.publish(item, generated))
-        except Exception as error:  # the seed fails alone; the thread lives on
-            item.fail(error)
+            self._end(item, lambda: self._publisher.publish(item, generated))
         finally:
             self._handover.release()
 
     def _look(self, item: Work) -> None:
+        self._end(item, lambda: self._publisher.find(item))
+
+    def _end(self, item: Work, call: Callable[[], Outcome]) -> None:
+        """End a seed with what ``call`` returns or raises; the thread lives on."""
         try:
-            item.end(self._publisher.find(item))
-        except Exception as error:  # whoever waits for the answer gets it
+            item.end(call())
+        except StorageSilent as error:  # others may reach it, and this worker would keep one chunk after the other
+            item.fail(error)
+            self._let_go(error)
+        except BaseException as error:
             item.fail(error)

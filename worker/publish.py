@@ -25,7 +25,7 @@ from producer.contract import (
     metadata_key,
 )
 from worker.encode import encode_metadata, encode_png
-from worker.errors import GivenBack, ObjectMissing, StorageUnreachable
+from worker.errors import GivenBack, ObjectMissing, StorageSilent, StorageUnreachable
 from worker.model.generated import Generated, ModelInfo
 from worker.order import Work, milliseconds
 
@@ -60,6 +60,7 @@ class Publisher:
         store: where they go.
         model: whose results they are.
         patience_s: seconds that a seed waits for a store that does not answer, before it goes back to the queue.
+            If the store has answered nobody else in that time, :class:`~worker.errors.StorageSilent` says so.
     """
 
     def __init__(self, store: Store, model: ModelInfo, *, patience_s: float) -> None:
@@ -67,6 +68,7 @@ class Publisher:
         self._model = model
         self._patience_s = patience_s
         self._stopping = threading.Event()
+        self._answered = time.monotonic()
 
     def stop_waiting(self) -> None:
         """Wait no more for a store that does not answer: the worker is stopping."""
@@ -136,15 +138,20 @@ class Publisher:
 
     def _persist(self, item: Work, call: Callable[[], Value]) -> Value:
         """Return what ``call`` returns, waiting for a store that does not answer while the seed is wanted."""
-        deadline = time.monotonic() + self._patience_s
+        began = time.monotonic()
         pause = RETRY_FIRST_S
         while True:
             try:
-                return call()
+                value = call()
             except StorageUnreachable as error:
-                if time.monotonic() > deadline or not item.wanted:
+                if not item.wanted:
                     raise GivenBack(str(error)) from error
+                if time.monotonic() > began + self._patience_s:
+                    raise (StorageSilent if self._answered < began else GivenBack)(str(error)) from error
                 log.warning("storage away, waiting", action="storage_waiting", seed=item.seed, error=str(error))
                 if self._stopping.wait(pause * random.uniform(0.5, 1.5)):  # noqa: S311  # jitter is no secret
                     raise GivenBack(f"stopping while {error}") from error
                 pause = min(2 * pause, RETRY_MAX_S)
+            else:
+                self._answered = time.monotonic()
+                return value

@@ -15,7 +15,7 @@ import pytest
 
 from producer.contract import SeedResult, SeedStatus, image_key, metadata_key
 from tests.unit.fakes import MODEL, FakeModel, FakeStore
-from worker.errors import GivenBack, OutOfDeviceMemory, StorageUnreachable
+from worker.errors import GivenBack, OutOfDeviceMemory, StorageSilent, StorageUnreachable
 from worker.model.generated import Generated
 from worker.order import Order
 from worker.pipeline import HANDOVER_BATCHES, Pipeline
@@ -173,6 +173,31 @@ def test_after_some_patience_with_a_store_the_seed_is_to_be_tried_again(make: Ma
     assert not outcome.counts
 
 
+def test_when_the_store_answers_nobody_everything_goes_back_after_one_patience(make: Make) -> None:
+    store = Away()
+    pipeline = make(FakeModel(), store, patience_s=0.5)
+    with ThreadPoolExecutor(2) as pool:
+        started = time.monotonic()
+        orders = [pool.submit(pipeline.process, range(first, first + 20), Order()) for first in (0, 20)]
+        outcomes = [outcome for order in orders for outcome in order.result(30)]
+    assert time.monotonic() - started < 3, "not as often as the threads have seeds"
+    assert all(isinstance(outcome, StorageSilent) and not outcome.counts for outcome in outcomes)
+    store.back.set()
+    assert results_of(pipeline, [1])[0].status is SeedStatus.SUCCEEDED, "it goes on"
+
+
+def test_one_object_that_the_store_keeps_refusing_goes_back_alone(make: Make) -> None:
+    class Partly(FakeStore):
+        def put(self, key: str, data: bytes, content_type: str) -> None:
+            if "0000000003" in key:
+                raise StorageUnreachable("slow down")
+            super().put(key, data, content_type)
+
+    outcomes = make(FakeModel(), Partly(), patience_s=0.3).process(range(6), Order())
+    assert isinstance(outcomes[3], GivenBack)
+    assert [seed for seed, outcome in enumerate(outcomes) if isinstance(outcome, SeedResult)] == [0, 1, 2, 4, 5]
+
+
 def test_a_refusal_of_the_store_is_not_waited_for(make: Make) -> None:
     (result,) = results_of(make(FakeModel(), FakeStore(refuse="png"), patience_s=600), [1])
     assert result.status is SeedStatus.FAILED
@@ -215,6 +240,48 @@ def test_what_no_model_should_raise_fails_the_seed_and_not_the_device_thread(mak
     pipeline = make(Leaves(), FakeStore())
     assert [result.status for result in results_of(pipeline, [5, 6])] == ["failed", "succeeded"]
     assert [result.status for result in results_of(pipeline, [7])] == ["succeeded"]
+
+
+class Untellable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def test_an_error_that_cannot_be_told_ends_its_seed_all_the_same(make: Make) -> None:
+    class Odd(FakeModel):
+        def generate(self, seeds: Sequence[int]) -> list[Generated]:
+            raise Untellable
+
+    pipeline = make(Odd(), FakeStore())
+    with ThreadPoolExecutor(1) as pool:
+        for _ in range(2):
+            (outcome,) = pool.submit(pipeline.process, [1], Order()).result(10)
+            assert isinstance(outcome, GivenBack)
+            assert outcome.counts
+
+
+@pytest.mark.parametrize("error", [MemoryError(), SystemExit(1), RuntimeError("can't start new thread")])
+def test_what_escapes_a_batch_costs_an_attempt_and_not_the_device_thread(
+    make: Make, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def escape(*_: object) -> list[Generated]:
+        raise error
+
+    pipeline = make(FakeModel(), FakeStore())
+    with ThreadPoolExecutor(1) as pool:
+        with monkeypatch.context() as patch:
+            patch.setattr("worker.pipeline.generate_each", escape)
+            outcomes = pool.submit(pipeline.process, [1, 2], Order()).result(10)
+        assert all(isinstance(outcome, GivenBack) and outcome.counts for outcome in outcomes)
+        assert len(pool.submit(results_of, pipeline, [1, 2]).result(10)) == 2
+
+
+def test_a_closed_pipeline_gives_back_what_comes_late() -> None:
+    pipeline = build(FakeModel(), FakeStore())
+    pipeline.start()
+    pipeline.close()
+    with pytest.raises(GivenBack):
+        pipeline.process([1], Order())
 
 
 class Slow(FakeModel):
