@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import celery
 import kombu
@@ -14,8 +16,11 @@ import pytest
 from celery.concurrency import base, thread
 from celery.worker import request
 
+from producer.contract import QUEUE, ChunkMessage
+from worker.queue.burial import Burial
+from worker.queue.ledger import Taken
 from worker.queue.pool import TaskPool
-from worker.queue.transport import PRIVATE
+from worker.queue.transport import PRIVATE, Channel
 
 PINS = Path(__file__).with_name("private_names.json")
 """SHA-256 of the source of everything private that is relied upon; to be renewed with care: see the test."""
@@ -96,6 +101,40 @@ def test_a_message_that_was_settled_is_not_given_back(pool: Any) -> None:
 
 def test_a_thread_cannot_be_ended_and_asking_for_it_is_no_error(pool: Any) -> None:
     pool.terminate_job(1, "TERM")
+
+
+class FakeLedger:
+    """Remembers what became of messages."""
+
+    def __init__(self) -> None:
+        self.back: list[str] = []
+        self.buried: list[str] = []
+
+    def give_back(self, tag: str) -> None:
+        self.back.append(tag)
+
+    def bury(self, burials: Sequence[Burial]) -> None:
+        self.buried += [burial.tag for burial in burials]
+
+
+@pytest.mark.parametrize("error", [ConnectionError("reset"), SystemExit(1)])
+def test_of_a_take_that_breaks_off_every_message_goes_somewhere(error: BaseException) -> None:
+    delivered: list[str] = []
+
+    def deliver(message: dict[str, Any], queue: str) -> None:
+        if len(delivered) == 1:
+            raise error
+        delivered.append(message["headers"]["id"])
+
+    ledger: Any = FakeLedger()
+    channel = SimpleNamespace(
+        connection=SimpleNamespace(_deliver=deliver), connection_errors=(ConnectionError,), ledger=ledger
+    )
+    texts = ["none", *(ChunkMessage(f"t{n}", f"t{n}", 0, (n,)).encode() for n in range(4))]
+    taken = [Taken(f"1.{n}", QUEUE, len(text), text.encode()) for n, text in enumerate(texts)]
+    with pytest.raises(type(error)):
+        Channel._deliver_each(cast(Channel, channel), taken)
+    assert (ledger.buried, delivered, ledger.back) == (["1.0"], ["t0"], ["1.2", "1.3", "1.4"])
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ All of kombu's private names that this relies on are in PRIVATE; a test holds th
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from queue import Empty
 from typing import Any
 
@@ -120,25 +119,31 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]  # kombu has no types
             log.error("nothing can be taken from the queue", action="take_refused", error=str(error))
             time.sleep(PAUSE_S)
             raise Empty from error
-        burials = list(self._deliver_each(messages))
-        if burials:
-            self.ledger.bury(burials)
+        self._deliver_each(messages)
         return bool(messages)
 
-    def _deliver_each(self, messages: list[Taken]) -> Iterator[Burial]:
-        """Hand each message to the consumer; yield those that are none."""
-        for taken in messages:
-            try:
-                self.connection._deliver(open_envelope(taken), QUEUE)
-            except MalformedMessage as error:
-                log.error("malformed message", action="message_malformed", task_id=error.task_id, error=str(error))
-                yield _burial(taken, error, error.task_id)
-            except self.connection_errors:
+    def _deliver_each(self, messages: list[Taken]) -> None:
+        """Hand each message to the consumer, and bury those that are none; what is not handed over goes back."""
+        burials: list[Burial] = []
+        ended = 0
+        try:
+            for taken in messages:
+                try:
+                    self.connection._deliver(open_envelope(taken), QUEUE)
+                except MalformedMessage as error:
+                    log.error("malformed message", action="message_malformed", task_id=error.task_id, error=str(error))
+                    burials.append(_burial(taken, error, error.task_id))
+                except self.connection_errors:
+                    raise
+                except Exception as error:  # nothing that a message does to Celery may end the worker
+                    log.exception("message not accepted", action="message_refused", tag=taken.tag)
+                    burials.append(_burial(taken, error, ""))
+                ended += 1
+        finally:
+            for taken in messages[ended:]:
                 self.ledger.give_back(taken.tag)
-                raise
-            except Exception as error:  # nothing that a message does to Celery may end the worker
-                log.exception("message not accepted", action="message_refused", tag=taken.tag)
-                yield _burial(taken, error, "")
+            if burials:
+                self.ledger.bury(burials)
 
     def _size(self, queue: str) -> int:
         return int(sum(self.client.llen(lane) for lane in LANES)) if queue == QUEUE else int(super()._size(queue))
