@@ -18,6 +18,7 @@ from producer import records
 from producer.contract import (
     ACTIVE_KEY,
     LANES,
+    WAKE,
     WORKERS_KEY,
     ChunkMessage,
     Priority,
@@ -65,7 +66,10 @@ def reconcile(client: redis.Redis, *, settle_s: float = SETTLE_S) -> Reconciliat
 
 
 def looks_complete(client: redis.Redis) -> bool:
-    """Return whether there are as many messages as chunks that have not ended: then nothing is missing (cheap)."""
+    """Return whether there are as many messages as chunks that have not ended (cheap).
+
+    Then nothing is missing, unless there are also messages that are none of theirs: foreign, cancelled, or come twice.
+    """
     connection: Any = client
     jobs, _ = active_jobs(client)
     owed = 0
@@ -74,7 +78,7 @@ def looks_complete(client: redis.Redis) -> bool:
         for job in jobs[start : start + PAGE]:
             pipe.hmget(job_key(job), "chunks", "ended")
         owed += sum(int(chunks) - int(ended or 0) for chunks, ended in pipe.execute() if chunks)
-    there = sum(connection.llen(lane) for lane in LANES)
+    there = sum(connection.llen(lane) for lane in LANES) - (connection.lindex(LANES[0], -1) == WAKE)
     return bool(there + sum(connection.hlen(held_key(worker)) for worker in _workers(client)) >= owed)
 
 

@@ -20,8 +20,12 @@ BEAT_S = 1.0
 CANCEL_S = 0.4
 WATCH_S = 1.0
 RECONCILE_S = 60.0
+RECONCILE_WHOLE_S = 600.0
 RECONCILER_KEY = "seedmill:reconciler"
 """Held by the worker that looks for lost chunks this minute."""
+
+RECONCILED_KEY = "seedmill:reconciled"
+"""There as long as a look through all messages is recent."""
 
 
 def heartbeat(ledger: Ledger, facts: Mapping[str, Any]) -> Routine:
@@ -58,12 +62,18 @@ def watchdog(busy_s: Callable[[], float], limit_s: float, bark: Callable[[], obj
 
 
 def reconciler(client: redis.Redis) -> Routine:
-    """Look once a minute, one worker for all, whether a chunk is in no list."""
+    """Look once a minute, one worker for all, whether a chunk is in no list.
+
+    That is a comparison of numbers; all messages are read if they differ, and every ten minutes.
+    """
     connection: Any = client
 
     def look() -> None:
-        if not connection.set(RECONCILER_KEY, "1", nx=True, ex=int(RECONCILE_S)) or looks_complete(client):
+        if not connection.set(RECONCILER_KEY, "1", nx=True, ex=int(RECONCILE_S)):
             return
+        if connection.exists(RECONCILED_KEY) and looks_complete(client):
+            return
+        connection.set(RECONCILED_KEY, "1", ex=int(RECONCILE_WHOLE_S))
         done = reconcile(client)
         if done.republished:
             log.warning("lost chunks enqueued again", action="reconciled", chunks=done.republished)

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from producer.contract import QUEUE, WORKERS_KEY, JobStatus, Priority, SeedStatus, held_key, job_key
+from producer.contract import QUEUE, WAKE, WORKERS_KEY, JobStatus, Priority, SeedStatus, held_key, job_key
 from producer.errors import DeadLetterNotFound, ReplayRefused
+from producer.reconcile import looks_complete
 from tests.integration.conftest import Hand
+from worker import duties
 
 
 def failed_job(client: Any, hand: Hand) -> Any:
@@ -92,6 +94,32 @@ def test_chunks_whose_messages_are_gone_are_enqueued_again(client: Any, hand: Ha
     bodies = [json.loads(base64.b64decode(m["body"]))[1] for m in again]
     assert sorted(tuple(body["seeds"]) for body in bodies) == [(3, 4), (5,), (6, 7), (8,)]
     assert client.reconcile().republished == 0
+
+
+def test_a_stand_in_is_not_taken_for_the_message_that_is_missing(client: Any, hand: Hand) -> None:
+    redis = hand.client._redis
+    client.submit((1, 2, 3, 4, 5))
+    assert redis.lrange(QUEUE, 0, -1) == [WAKE]
+    assert looks_complete(redis)
+    redis.lpop(Priority.BULK.lane)
+    assert not looks_complete(redis)
+
+
+def test_workers_look_through_all_messages_now_and_then_even_if_their_number_is_right(client: Any, hand: Hand) -> None:
+    redis, look = hand.client._redis, duties.reconciler(hand.client._redis)._call
+
+    def minute() -> None:
+        redis.delete(duties.RECONCILER_KEY)
+        look()
+
+    minute()
+    client.submit((1, 2, 3))
+    redis.lset(Priority.BULK.lane, 0, "a message of somebody else")
+    minute()
+    assert redis.llen(Priority.BULK.lane) == 2, "the numbers are right"
+    redis.delete(duties.RECONCILED_KEY)
+    minute()
+    assert redis.llen(Priority.BULK.lane) == 3
 
 
 def test_a_message_that_a_worker_holds_is_not_missing(client: Any, hand: Hand) -> None:
