@@ -18,7 +18,6 @@ from producer.contract import (
     ACTIVE_KEY,
     DEAD_INDEX_KEY,
     DEAD_KEY,
-    MAX_ATTEMPTS,
     MAX_DEAD_LETTERS,
     MAX_JOB_CHUNKS,
     QUEUE,
@@ -63,29 +62,36 @@ class Verdict(StrEnum):
     RUN = "run"
     SUSPECT = "suspect"
     """An earlier attempt ended without a word: ask again once nothing else is at work, so that nothing else suffers."""
-    EXHAUSTED = "exhausted"
-    """It did so too often: the seed that does it is failed, and the others are run."""
     DONE = "done"
     CANCELED = "canceled"
     EXPIRED = "expired"
     UNKNOWN = "unknown"
+    """The job has no such chunk."""
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The answer to :func:`start_chunk`; ``attempts`` and ``deliveries`` count this one, if it is to be run."""
+    """The answer to :func:`start_chunk`; ``attempts`` and ``deliveries`` count this one, if it is to be run.
+
+    ``stopped_at`` is the seed that the last attempt was at when it ended without a word, if it was run alone, and
+    ``tries`` the number of attempts in a row that began with it.
+    """
 
     verdict: Verdict
     attempts: int = 1
     deliveries: int = 1
     condemned: frozenset[int] = frozenset()
+    stopped_at: int | None = None
+    tries: int = 0
 
     @classmethod
     def parse(cls, answer: Sequence[str | int]) -> Start:
         """Read what the script answered."""
-        verdict, attempts, deliveries, condemned = answer
+        verdict, attempts, deliveries, condemned, at = answer
         seeds = frozenset(int(seed) for seed in str(condemned).split(",") if seed)
-        return cls(Verdict(str(verdict)), int(attempts), int(deliveries), seeds)
+        seed, _, tries = str(at).partition(":")
+        stopped_at = (int(seed), int(tries)) if seed else (None, 0)
+        return cls(Verdict(str(verdict)), int(attempts), int(deliveries), seeds, *stopped_at)
 
 
 def submission(
@@ -158,14 +164,15 @@ def cancel_job(job_id: str) -> Call:
     return Call(SCRIPTS["cancel_job"], [job_key(job_id), seeds_key(job_id), ACTIVE_KEY], [job_id])
 
 
-def start_chunk(message: ChunkMessage, *, adopt: bool, alone: bool, ttl_s: int) -> Call:
+def start_chunk(message: ChunkMessage, *, delivery: str, adopt: bool, alone: bool, ttl_s: int) -> Call:
     """Begin with a chunk; :meth:`Start.parse` reads the answer.
 
-    ``adopt`` makes the record that a foreign app did not write; ``alone`` says that nothing else is at work.
+    ``delivery`` names this taking of the message among all there ever are; ``adopt`` makes the record that a foreign
+    app did not write; ``alone`` says that nothing else is at work.
     """
     job = message.job_id
-    args: list[str | int] = [job, message.chunk, len(message.seeds), int(adopt), int(alone), MAX_ATTEMPTS]
-    args += [ttl_s * 1000, TOMBSTONE_S * 1000, pack(message.seeds) if adopt else ""]
+    args: list[str | int] = [job, message.chunk, len(message.seeds), int(adopt), int(alone)]
+    args += [ttl_s * 1000, TOMBSTONE_S * 1000, pack(message.seeds) if adopt else "", delivery]
     return Call(SCRIPTS["start_chunk"], [job_key(job), facts_key(job), seeds_key(job), ACTIVE_KEY], args)
 
 
@@ -197,23 +204,23 @@ def drop_chunk(message: ChunkMessage, celery_result: str, *, ttl_s: int, held: s
     return Call(SCRIPTS["drop_chunk"], keys, [message.chunk, len(message.seeds), celery_result, ttl_s * 1000, tag])
 
 
-def give_back(message: ChunkMessage, *, counts: bool) -> Call:
+def give_back(message: ChunkMessage, *, delivery: str, counts: bool) -> Call:
     """Note that a chunk goes back to the queue unfinished; ``counts`` says whether that was one of its attempts.
 
-    Answers 1, or 0 if it was not running.
+    Answers 1, or 0 if ``delivery`` does not run it (any more).
     """
     keys = [job_key(message.job_id), facts_key(message.job_id)]
-    return Call(SCRIPTS["give_back"], keys, [message.chunk, len(message.seeds), int(counts)])
+    return Call(SCRIPTS["give_back"], keys, [message.chunk, len(message.seeds), delivery, int(counts)])
 
 
 def condemn_seed(message: ChunkMessage, seed: int) -> Call:
-    """Note that a seed ends its worker and is not tried again; the chunk has one more attempt before the next one."""
-    return Call(SCRIPTS["condemn_seed"], [facts_key(message.job_id)], [message.chunk, seed, MAX_ATTEMPTS - 1])
+    """Note that a seed ends its worker and is not tried again; answers the seeds of its chunk of which that is so."""
+    return Call(SCRIPTS["condemn_seed"], [facts_key(message.job_id)], [message.chunk, seed])
 
 
-def note_progress(message: ChunkMessage) -> Call:
-    """Note that a chunk has got past the seed that it had stopped at: it has one more attempt; answers 1 if it runs."""
-    return Call(SCRIPTS["note_progress"], [facts_key(message.job_id)], [message.chunk, MAX_ATTEMPTS - 1])
+def note_seed(message: ChunkMessage, seed: int, *, delivery: str) -> Call:
+    """Note that a chunk that is run alone begins with a seed; answers how many attempts in a row did so."""
+    return Call(SCRIPTS["note_seed"], [facts_key(message.job_id)], [message.chunk, seed, delivery])
 
 
 def republish_chunk(message: ChunkMessage) -> Call:

@@ -1,8 +1,8 @@
 """One chunk from its beginning to its recorded end: what has been published is skipped, suspects are run alone.
 
 A suspect is a chunk whose earlier attempt ended without a word: the worker that ran it died. It may have been the
-cause, so it is run with nothing beside it, seed by seed; if that ends the worker too often and always at the same
-place, the first seed that was not published did it, and it fails alone.
+cause, so it is run with nothing beside it, seed by seed, and each seed is noted before it is begun; one that workers
+died at twice in a row fails alone.
 """
 
 from __future__ import annotations
@@ -13,14 +13,18 @@ from typing import Any, Protocol
 import structlog
 
 from producer.contract import MAX_ATTEMPTS, SeedResult, SeedStatus
+from producer.errors import QueueError
 from producer.records import Start, Verdict
-from worker.errors import GivenBack, SeedKillsWorker
+from worker.errors import GivenBack, InvalidMessage, SeedKillsWorker
 from worker.order import Order, Outcome
 from worker.queue.gate import Gate
 from worker.results import Delivery, Recorder
 from worker.running import Running
 
 log = structlog.get_logger(__name__)
+
+MAX_TRIES_ALONE = MAX_ATTEMPTS - 1
+"""Times in a row that workers die at a seed that is run alone, before it fails."""
 
 
 class Mill(Protocol):
@@ -48,6 +52,7 @@ class ChunkRunner:
         """Run a chunk unless its job says otherwise; returns the recorded value, or ``None``.
 
         Raises:
+            InvalidMessage: the job has no such chunk.
             GivenBack: it has to be tried again, here or elsewhere.
             QueueError: Redis is away and the worker is leaving, or Redis refused.
         """
@@ -59,14 +64,25 @@ class ChunkRunner:
             return self._follow(delivery, self._recorder.start(delivery, alone=True), alone=True)
 
     def _follow(self, delivery: Delivery, start: Start, *, alone: bool) -> dict[str, Any] | None:
-        if start.verdict not in (Verdict.RUN, Verdict.EXHAUSTED):
+        if start.verdict is Verdict.UNKNOWN:
+            message = delivery.message
+            part = f"chunk={message.chunk} with {len(message.seeds)} seeds"
+            raise InvalidMessage(f"{part} is none of job {message.job_id}: use the seedmill client")
+        if start.verdict is not Verdict.RUN:
             log.info("chunk not run", action="chunk_dropped", reason=str(start.verdict))
             self._recorder.drop(delivery, start.verdict)
             return None
         facts = {"seeds": len(delivery.message.seeds), "attempt": start.attempts, "delivery": start.deliveries}
         log.info("chunk started", action="chunk_started", alone=alone, **facts)
         with self._running.order(delivery.message.job_id) as order:
-            outcomes = self._outcomes(delivery, start, order, alone=alone)
+            try:
+                outcomes = self._outcomes(delivery, start, order, alone=alone)
+            except (GivenBack, QueueError):
+                raise
+            except Exception as error:
+                if start.attempts < MAX_ATTEMPTS:
+                    raise
+                outcomes = [SeedResult.failure(seed, error) for seed in delivery.message.seeds]
             ended = [_ended(*pair, start) for pair in zip(delivery.message.seeds, outcomes, strict=True)]
             results = [result for result in ended if result]
             value = self._recorder.finish(delivery, results, start.attempts)
@@ -81,10 +97,10 @@ class ChunkRunner:
             message = f"workers died each time that they tried seed {seed}"
             known.setdefault(seed, SeedResult.failure(seed, SeedKillsWorker(message)))
         open_ = [seed for seed in dict.fromkeys(seeds) if seed not in known]
-        for number, part in enumerate([[seed] for seed in open_] if alone else [open_]):
+        for part in [[seed] for seed in open_] if alone else [open_]:
+            if alone:
+                self._recorder.begin(delivery, *part)
             known.update(zip(part, self._mill.process(part, order), strict=True))
-            if alone and number == 0 and start.verdict is Verdict.RUN and start.attempts >= MAX_ATTEMPTS:
-                self._recorder.progress(delivery)  # who dies of a later seed has not died of it before
         return [known[seed] for seed in seeds]
 
     def _published(self, seeds: Sequence[int], order: Order) -> Iterator[tuple[int, SeedResult]]:
@@ -97,15 +113,13 @@ class ChunkRunner:
                 yield seed, outcome
 
     def _condemned(self, delivery: Delivery, start: Start, known: Mapping[int, Outcome]) -> set[int]:
-        """Return the seeds that are not tried; where the chunk is exhausted, the one that did it is now among them."""
-        condemned = set(start.condemned)
-        if start.verdict is Verdict.EXHAUSTED:
-            left = (seed for seed in delivery.message.seeds if seed not in known and seed not in condemned)
-            if (culprit := next(left, None)) is not None:
-                log.error("a seed ends its workers, it is not tried again", action="seed_condemned", seed=culprit)
-                self._recorder.condemn(delivery, culprit)
-                condemned.add(culprit)
-        return condemned
+        """Return the seeds that are not tried; one that workers died at too often is now among them."""
+        culprit = start.stopped_at
+        if culprit is None or culprit in known or start.tries < MAX_TRIES_ALONE:
+            return set(start.condemned)
+        log.error("a seed ends its workers, it is not tried again", action="seed_condemned", seed=culprit)
+        self._recorder.condemn(delivery, culprit)
+        return {*start.condemned, culprit}
 
 
 def _ended(seed: int, outcome: Outcome, start: Start) -> SeedResult | None:

@@ -7,6 +7,7 @@ A chunk's result, its counts, its dead letter and the acknowledgement of its mes
 from __future__ import annotations
 
 import random
+import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,14 +38,18 @@ log = structlog.get_logger(__name__)
 RETRY_FIRST_S = 0.1
 RETRY_MAX_S = 2.0
 
-FULL = "command not allowed when used memory"
-"""How Redis says that its memory is full, which passes as an outage does; older ones say it in a general error."""
+PASSING = re.compile(
+    "command not allowed when used memory"  # its memory is full
+    r"|\bMISCONF\b"  # its disk is full
+    "|read only replica|NOREPLICAS|Link with MASTER is down"  # another server is about to be the primary
+    "|^BUSY "  # somebody's script holds it up
+)
+"""How Redis says that it takes no writes for now, which passes as an outage does; some say it without a code."""
 
 REASONS = {
     Verdict.DONE: "the chunk had ended before",
     Verdict.CANCELED: "the job was canceled",
     Verdict.EXPIRED: "the job has expired",
-    Verdict.UNKNOWN: "the job has no such chunk",
 }
 
 
@@ -80,7 +85,10 @@ class Recorder:
 
     def start(self, delivery: Delivery, *, alone: bool) -> Start:
         """Begin with a chunk; says whether to run it. ``alone``: nothing else is at work."""
-        call = records.start_chunk(delivery.message, adopt=delivery.adopt, alone=alone, ttl_s=self._ttl_s)
+        name = self._name(delivery)
+        call = records.start_chunk(
+            delivery.message, delivery=name, adopt=delivery.adopt, alone=alone, ttl_s=self._ttl_s
+        )
         return Start.parse(self._run(call))
 
     def finish(self, delivery: Delivery, results: Sequence[SeedResult], attempts: int) -> dict[str, Any]:
@@ -101,15 +109,15 @@ class Recorder:
 
     def give_back(self, delivery: Delivery, *, counts: bool) -> None:
         """Note that a chunk goes back to the queue unfinished."""
-        self._run(records.give_back(delivery.message, counts=counts))
+        self._run(records.give_back(delivery.message, delivery=self._name(delivery), counts=counts))
 
     def condemn(self, delivery: Delivery, seed: int) -> None:
         """Note that a seed ends its worker and is not tried again."""
         self._run(records.condemn_seed(delivery.message, seed))
 
-    def progress(self, delivery: Delivery) -> None:
-        """Note that a chunk at its last attempt has got past the seed that it had stopped at."""
-        self._run(records.note_progress(delivery.message))
+    def begin(self, delivery: Delivery, seed: int) -> None:
+        """Note that a chunk that is run alone begins with a seed."""
+        self._run(records.note_seed(delivery.message, seed, delivery=self._name(delivery)))
 
     def canceled(self, jobs: Sequence[str]) -> list[str]:
         """Return those of the jobs that have been cancelled, or whose record is gone."""
@@ -124,8 +132,12 @@ class Recorder:
         """Close the connection."""
         self._redis.close()
 
+    def _name(self, delivery: Delivery) -> str:
+        """Return what tells this taking of a message from all others: the worker, and its number there."""
+        return f"{self._held} {delivery.tag}"
+
     def _run(self, call: Call) -> Any:
-        """Carry out a call; wait, with what it brings in hand, for a Redis that is away or full.
+        """Carry out a call; wait, with what it brings in hand, for a Redis that is away or takes no writes.
 
         Raises:
             QueueError: the worker is leaving, or Redis refused for good.
@@ -136,9 +148,9 @@ class Recorder:
                 with translated(self._url):
                     return self._redis.register_script(call.script)(keys=call.keys, args=call.args)
             except QueueError as error:
-                if not isinstance(error, QueueUnreachable) and FULL not in str(error):
+                if not isinstance(error, QueueUnreachable) and not PASSING.search(str(error.__cause__)):
                     raise
-                log.warning("Redis away or full, waiting", action="redis_waiting", error=str(error))
+                log.warning("Redis away or not writable, waiting", action="redis_waiting", error=str(error))
                 if self._stopping.wait(pause * random.uniform(0.5, 1.5)):  # noqa: S311  # jitter is no secret
                     raise
                 pause = min(2 * pause, RETRY_MAX_S)

@@ -56,6 +56,9 @@ class Handler:
         with structlog.contextvars.bound_contextvars(job_id=message.job_id, chunk=message.chunk):
             try:
                 value = self._runner.run(delivery)
+            except InvalidMessage as error:
+                self._refuse("", tag, arguments, error)
+                return None
             except (QueueError, GivenBack) as error:
                 self._give_back(delivery, error)
                 return None
@@ -72,12 +75,11 @@ class Handler:
         self._ledger.bury([Burial.of(tag, error, task_id=task_id, raw=raw, whole=False)])
 
     def _give_back(self, delivery: Delivery, error: QueueError | GivenBack) -> None:
-        """Put a chunk back. Where Redis is away the record says it once whoever takes it next begins."""
+        """Put a chunk back; that is one of its attempts only if it may be the cause."""
         log.warning("chunk given back", action="chunk_given_back", error=str(error))
         time.sleep(GIVE_BACK_PAUSE_S)
-        if isinstance(error, GivenBack):
-            with suppress(QueueError):
-                self._recorder.give_back(delivery, counts=error.counts)
+        with suppress(QueueError):
+            self._recorder.give_back(delivery, counts=isinstance(error, GivenBack) and error.counts)
         self._ledger.give_back(delivery.tag)
 
 
@@ -117,5 +119,8 @@ def read_delivery(task_id: str, tag: str, priority: object, arguments: dict[str,
     if isinstance(chunk, bool) or not isinstance(chunk, int) or not 0 <= chunk < limit:
         raise InvalidMessage(f"chunk={shorten(chunk)}: leave it out, or use the seedmill client")
     urgency = Priority.BULK if priority == Priority.BULK.number else Priority.INTERACTIVE
-    message = ChunkMessage(task_id, task_id if job_id is None else job_id, chunk, tuple(checked), urgency)
+    job = task_id if job_id is None else job_id
+    if task_id not in (job, f"{job}.{chunk}"):
+        raise InvalidMessage(f"task id {shorten(task_id)} is not of job_id={shorten(job_id)}: leave job_id out")
+    message = ChunkMessage(task_id, job, chunk, tuple(checked), urgency)
     return Delivery(message, tag, adopt=job_id is None)

@@ -38,7 +38,9 @@ if not before[1] then
   redis.call('HINCRBY', KEYS[1], 'ended', 1)
 end
 redis.call('HSET', KEYS[2], chunk, failed == 0 and 'done' or ('failed:' .. ARGV[4] .. ':' .. ARGV[5]))
-redis.call('HDEL', KEYS[2], chunk .. ':attempts', chunk .. ':deliveries', chunk .. ':condemned')
+for _, name in ipairs({':attempts', ':deliveries', ':condemned', ':at', ':by'}) do
+  redis.call('HDEL', KEYS[2], chunk .. name)
+end
 redis.call('HINCRBY', KEYS[1], 'succeeded', succeeded - (before[1] or 0))
 redis.call('HINCRBY', KEYS[1], 'failed', failed - (before[2] or 0))
 redis.call('HSET', KEYS[1], 'expires_ms', string.format('%.0f', now + ttl))

@@ -140,7 +140,8 @@ def test_wrong_usage_is_one_line_and_status_2(quiet: Endpoints, arguments: list[
 
 def test_an_id_of_brackets_is_shown_as_it_is(quiet: Endpoints) -> None:
     with Client(quiet.redis_url) as client:
-        client._run(records.start_chunk(ChunkMessage("[/x]", "[/x]", 0, (1,)), adopt=True, alone=False, ttl_s=3600))
+        message = ChunkMessage("[/x]", "[/x]", 0, (1,))
+        client._run(records.start_chunk(message, delivery="1", adopt=True, alone=False, ttl_s=3600))
     done = run_seedmill("status", "[/x]", environment=quiet.environment())
     assert done.returncode == 0, done.stderr
     assert "job [/x] running" in done.stdout

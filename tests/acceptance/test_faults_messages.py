@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import string
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from celery import Celery
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from producer.contract import LANES, QUEUE, TASK_NAME, ChunkMessage, JobStatus, Priority
+from producer.contract import LANES, QUEUE, TASK_NAME, ChunkMessage, JobStatus, Priority, result_key
 from tests.torture.bench import Bench, kill, wait_until
 from tests.unit.test_envelope import GOOD, HOSTILE, PATHS, json_values
 from worker.local.process import Process
@@ -130,6 +131,28 @@ def test_a_message_cannot_choose_where_to_write(bench: Bench, victim: Process, s
     assert {path.parent for path in (bench.folder / "s3").rglob("*.png")} <= before | {
         bench.folder / "s3" / "seedmill" / "stand-in-0123456789abcdef"
     }
+
+
+def test_forged_chunks_of_a_job_neither_end_it_nor_keep_it_from_its_end(
+    bench: Bench, victim: Process, seeds: Fresh
+) -> None:
+    """They come first: its chunks with other numbers of seeds, chunks that it has not, foreign ids."""
+    wanted, other = seeds(8), tuple(seeds(3))
+    bench.redis.set(result_key("stranger"), "theirs")
+    victim.signal(signal.SIGSTOP)
+    job = bench.client.submit(wanted, job_id="forged", priority="bulk")
+    pending = bench.client.submit(seeds(4), job_id="pending", priority="bulk")
+    forged = {"forged.0": 0, "forged.1": 1, "forged.2": 2, "forged": 49_999, "stranger": 0, "pending": 0}
+    for task_id, chunk in forged.items():
+        bench.redis.lpush(QUEUE, ChunkMessage(task_id, "forged", chunk, other).encode())
+    victim.signal(signal.SIGCONT)
+    bench.check(job)
+    assert [result.seed for result in job.results()] == list(wanted)
+    assert bench.redis.get(result_key("stranger")) == "theirs"
+    bench.check(pending)
+    reasons = [letter.reason for letter in bench.client.dead_letters() if "forged" in (letter.raw or "")]
+    assert len(reasons) == 6
+    assert sum("is none of job forged" in reason for reason in reasons) == 4
 
 
 def mutated(rng: random.Random) -> bytes:

@@ -178,6 +178,20 @@ def test_a_seed_that_kills_its_worker_fails_alone_after_three_deaths(bench: Benc
     assert [(failure["seed"], failure["type"]) for failure in letter.failures] == [(bad, "SeedKillsWorker")]
 
 
+def test_seeds_that_end_just_before_each_death_are_not_blamed_and_nor_are_those_that_follow(
+    bench: Bench, seeds: Fresh
+) -> None:
+    job = bench.client.submit(seeds(4))
+    deaths = 0
+    while not all_ended(bench, [job]):
+        worker = bench.worker(Plan(kill_at="metadata put"), SEEDMILL_UPLOAD_THREADS="1")
+        wait_until(lambda: worker.exit_status is not None or all_ended(bench, [job]), "an end")  # noqa: B023
+        deaths += worker.exit_status is not None
+        assert deaths <= 4
+    assert deaths == 4
+    bench.check(job)
+
+
 @pytest.mark.parametrize("kind", ["exits", "exhausts", "raises"])
 def test_what_a_model_raises_ends_in_a_state_and_takes_no_place_for_ever(bench: Bench, seeds: Fresh, kind: str) -> None:
     wanted = seeds(40)

@@ -21,13 +21,14 @@ from producer.contract import (
     WORKER_FACTS_KEY,
     WORKERS_KEY,
     Priority,
+    job_key,
     result_key,
 )
 from producer.queue import parse_queue_status, queue_status
 from worker.local.stack import Endpoints
 from worker.queue.burial import Burial
 from worker.queue.ledger import BACKWARDS_EVERY, DOUBT_S, GRACE_S, Ledger
-from worker.results import FULL
+from worker.results import PASSING
 
 BULK = Priority.BULK.lane
 Make = Callable[..., Ledger]
@@ -163,7 +164,7 @@ def test_a_full_redis_takes_nothing_from_anybody(redis_: Any, make: Make) -> Non
     fill(redis_, *"ab")
     redis_.config_set("maxmemory", "1")
     try:
-        with pytest.raises(redis.ResponseError, match=FULL):
+        with pytest.raises(redis.ResponseError, match=PASSING):
             ledger.take()
     finally:
         redis_.config_set("maxmemory", "0")
@@ -318,13 +319,20 @@ def test_buried_messages_are_dead_letters_and_their_waiters_are_told(redis_: Any
     assert (ledger.held, everything(redis_, ledger)) == (0, [])
 
 
-def test_a_result_that_is_there_is_not_overwritten_by_a_burial(redis_: Any, make: Make) -> None:
+@pytest.mark.parametrize(("task_id", "there"), [("t", "result:t"), ("t", "job:t"), ("t.12", "job:t")])
+def test_the_result_of_somebody_else_is_not_written_by_a_burial(
+    redis_: Any, make: Make, task_id: str, there: str
+) -> None:
     ledger = make()
     fill(redis_, "a")
     (taken,) = ledger.take()
-    redis_.set(result_key("t"), "good")
-    ledger.bury([Burial.of(taken.tag, ValueError("bad"), task_id="t", raw="a", whole=True)])
-    assert redis_.get(result_key("t")) == "good"
+    if there == "result:t":
+        redis_.set(result_key("t"), "good")
+    else:
+        redis_.hset(job_key("t"), "status", "queued")
+    ledger.bury([Burial.of(taken.tag, ValueError("bad"), task_id=task_id, raw="a", whole=True)])
+    assert redis_.get(result_key(task_id)) == ("good" if there == "result:t" else None)
+    assert redis_.hlen(DEAD_KEY) == 1
 
 
 def test_the_queue_is_seen_without_the_stand_in_and_with_what_is_held(redis_: Any, make: Make) -> None:

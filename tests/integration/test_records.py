@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +16,6 @@ from producer.contract import (
     ACTIVE_KEY,
     DEAD_INDEX_KEY,
     DEAD_KEY,
-    MAX_ATTEMPTS,
     QUEUE,
     WAKE,
     ChunkMessage,
@@ -39,6 +39,7 @@ class Bench:
 
     def __init__(self, client: redis.Redis) -> None:
         self.redis: Any = client
+        self.deliveries = itertools.count()
 
     def run(self, call: Call) -> Any:
         return self.redis.register_script(call.script)(keys=call.keys, args=call.args)
@@ -50,8 +51,17 @@ class Bench:
         assert self.run(call) == 1
         return records.messages_of(job, seeds, chunk_size, BULK)
 
-    def begin(self, message: ChunkMessage, *, adopt: bool = False, alone: bool = False) -> Start:
-        return Start.parse(self.run(records.start_chunk(message, adopt=adopt, alone=alone, ttl_s=TTL_S)))
+    def begin(
+        self, message: ChunkMessage, *, adopt: bool = False, alone: bool = False, delivery: str | None = None
+    ) -> Start:
+        name = str(next(self.deliveries)) if delivery is None else delivery
+        return Start.parse(self.run(records.start_chunk(message, delivery=name, adopt=adopt, alone=alone, ttl_s=TTL_S)))
+
+    def note(self, message: ChunkMessage, seed: int, delivery: str) -> int:
+        return int(self.run(records.note_seed(message, seed, delivery=delivery)))
+
+    def give_back(self, message: ChunkMessage, delivery: str, *, counts: bool) -> int:
+        return int(self.run(records.give_back(message, delivery=delivery, counts=counts)))
 
     def start(self, message: ChunkMessage, *, adopt: bool = False) -> Verdict:
         return self.begin(message, adopt=adopt, alone=True).verdict
@@ -233,16 +243,13 @@ def test_an_adopted_record_ends_some_day_whatever_comes_next(bench: Bench) -> No
 
 def test_a_chunk_that_is_given_back_is_queued_again(bench: Bench) -> None:
     first, _ = bench.create()
-    assert bench.run(records.give_back(first, counts=True)) == 0
-    bench.start(first)
-    assert [bench.run(records.give_back(first, counts=True)), bench.run(records.give_back(first, counts=True))] == [
-        1,
-        0,
-    ]
+    assert bench.give_back(first, "a", counts=True) == 0
+    bench.begin(first, delivery="a")
+    assert [bench.give_back(first, "a", counts=True), bench.give_back(first, "a", counts=True)] == [1, 0]
     assert (bench.record().counts.running, bench.record().counts.queued) == (0, 3)
     assert bench.start(first) is Verdict.RUN
     bench.finish(first)
-    assert bench.run(records.give_back(first, counts=True)) == 0
+    assert bench.give_back(first, "a", counts=True) == 0
     assert (bench.record().counts.running, bench.record().counts.succeeded) == (0, 2)
 
 
@@ -305,51 +312,105 @@ def test_a_bulk_job_wakes_workers_that_wait_on_the_first_lane(bench: Bench) -> N
     assert bench.redis.lrange(QUEUE, 0, -1) == [WAKE], "one is enough"
 
 
-def test_an_attempt_without_an_end_makes_a_chunk_suspect_and_too_many_exhaust_it(bench: Bench) -> None:
+def test_an_attempt_without_an_end_makes_a_chunk_suspect(bench: Bench) -> None:
     first, _ = bench.create()
     assert bench.begin(first) == Start(Verdict.RUN, 1, 1)
     assert bench.begin(first) == Start(Verdict.SUSPECT, 1, 1), "asking does not count"
-    for attempt in range(2, MAX_ATTEMPTS + 1):
-        assert bench.begin(first, alone=True) == Start(Verdict.RUN, attempt, attempt)
-    assert bench.begin(first, alone=True) == Start(Verdict.EXHAUSTED, MAX_ATTEMPTS, MAX_ATTEMPTS + 1)
+    assert bench.begin(first, alone=True) == Start(Verdict.RUN, 2, 2)
+    assert bench.begin(first, alone=True) == Start(Verdict.RUN, 3, 3)
     assert bench.record().counts.running == 2
 
 
-def test_a_condemned_seed_is_remembered_and_the_chunk_has_one_more_attempt(bench: Bench) -> None:
+def test_a_delivery_that_asks_twice_is_answered_as_before(bench: Bench) -> None:
     first, _ = bench.create()
-    for _ in range(MAX_ATTEMPTS + 1):
-        bench.begin(first, alone=True)
+    assert bench.begin(first, delivery="a") == bench.begin(first, delivery="a") == Start(Verdict.RUN, 1, 1)
+    assert bench.begin(first, delivery="b") == Start(Verdict.SUSPECT, 1, 1)
+    assert bench.begin(first, delivery="b", alone=True) == Start(Verdict.RUN, 2, 2)
+    assert bench.begin(first, delivery="b", alone=True) == Start(Verdict.RUN, 2, 2)
+    assert bench.record().counts.running == 2
+
+
+def test_the_seed_that_a_chunk_stopped_at_is_remembered_and_how_often_in_a_row(bench: Bench) -> None:
+    first, _ = bench.create()
+
+    def attempt(delivery: str, *seeds: int) -> tuple[int | None, int]:
+        start = bench.begin(first, alone=True, delivery=delivery)
+        for seed in seeds:
+            bench.note(first, seed, delivery)
+        return start.stopped_at, start.tries
+
+    assert attempt("a", 1) == (None, 0)
+    assert attempt("b", 1, 1) == (1, 1), "a reply that was lost does not count twice"
+    assert attempt("c") == (1, 2)
+    assert attempt("d", 1, 2) == (1, 2), "nothing was begun in between"
+    assert attempt("e", 1) == (2, 1)
+    assert attempt("f", 1) == (1, 1), "it is not in a row"
+    assert attempt("g") == (1, 2)
+    assert bench.note(first, 1, "a") == 0, "another has taken it over"
+    assert attempt("h") == (1, 2)
+
+
+def test_a_condemned_seed_is_remembered_until_the_chunk_ends(bench: Bench) -> None:
+    first, _ = bench.create()
+    bench.begin(first, alone=True, delivery="a")
+    bench.note(first, 2, "a")
     bench.run(records.condemn_seed(first, 2))
-    assert bench.begin(first, alone=True) == Start(Verdict.RUN, 3, 5, frozenset({2}))
-    assert bench.begin(first, alone=True).verdict is Verdict.EXHAUSTED
+    assert bench.begin(first, alone=True) == Start(Verdict.RUN, 2, 2, frozenset({2}))
     bench.run(records.condemn_seed(first, 1))
     assert bench.begin(first, alone=True).condemned == {1, 2}
 
 
-def test_a_chunk_that_gets_past_a_seed_at_its_last_attempt_has_one_more(bench: Bench) -> None:
+def test_what_is_given_back_without_blame_was_no_try_of_a_seed(bench: Bench) -> None:
     first, _ = bench.create()
-    for attempt in range(1, MAX_ATTEMPTS + 1):
-        assert bench.begin(first, alone=True).attempts == attempt
-    assert bench.run(records.note_progress(first)) == 1
-    assert bench.begin(first, alone=True) == Start(Verdict.RUN, 3, 4)
-    assert bench.begin(first, alone=True).verdict is Verdict.EXHAUSTED
-    bench.run(records.give_back(first, counts=True))
-    assert bench.run(records.note_progress(first)) == 0
+    for delivery, counts in (("a", True), ("b", False)):
+        bench.begin(first, alone=True, delivery=delivery)
+        bench.note(first, 1, delivery)
+        bench.give_back(first, delivery, counts=counts)
+        start = bench.begin(first, alone=True, delivery=f"after {delivery}")
+        assert (start.stopped_at, start.tries) == ((1, 1) if counts else (None, 0))
+
+
+def test_only_who_runs_a_chunk_can_give_it_back(bench: Bench) -> None:
+    first, _ = bench.create()
+    bench.begin(first, delivery="frozen")
+    bench.begin(first, alone=True, delivery="other")
+    assert bench.give_back(first, "frozen", counts=False) == 0
+    assert bench.record().counts.running == 2
+    assert bench.give_back(first, "other", counts=False) == 1
+    assert bench.give_back(first, "other", counts=False) == 0, "once"
+    assert bench.record().counts.running == 0
+    assert bench.begin(first, alone=True) == Start(Verdict.RUN, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("chunk", "seeds"), [(0, (1,)), (0, (1, 2, 3)), (1, (3, 4)), (2, (1, 2)), (2, ()), (50_000, (1, 2))]
+)
+def test_a_message_that_is_no_chunk_of_the_job_touches_nothing(
+    bench: Bench, chunk: int, seeds: tuple[int, ...]
+) -> None:
+    bench.create((1, 2, 3), chunk_size=2)
+    before = bench.redis.hgetall(job_key("j"))
+    assert bench.start(ChunkMessage(f"j.{chunk}", "j", chunk, seeds)) is Verdict.UNKNOWN
+    assert bench.redis.hgetall(job_key("j")) == before
+    assert not bench.redis.exists(facts_key("j"))
 
 
 def test_a_chunk_that_is_given_back_without_blame_has_lost_no_attempt(bench: Bench) -> None:
     first, second = bench.create()
-    bench.begin(first)
-    bench.run(records.give_back(first, counts=False))
+    bench.begin(first, delivery="a")
+    bench.give_back(first, "a", counts=False)
     assert bench.begin(first) == Start(Verdict.RUN, 1, 2)
-    bench.begin(second)
-    bench.run(records.give_back(second, counts=True))
+    bench.begin(second, delivery="b")
+    bench.give_back(second, "b", counts=True)
     assert bench.begin(second).verdict is Verdict.SUSPECT
 
 
 def test_an_end_leaves_no_counters_behind(bench: Bench) -> None:
     first, _ = bench.create()
-    bench.begin(first)
+    bench.begin(first, delivery="a")
+    bench.note(first, 1, "a")
+    bench.run(records.condemn_seed(first, 1))
+    bench.note(first, 2, "a")
     bench.finish(first)
     assert bench.redis.hgetall(facts_key("j")) == {"0": "done"}
 

@@ -11,7 +11,7 @@ import pytest
 from producer.contract import MAX_ATTEMPTS, ChunkMessage, SeedResult, SeedStatus, chunk_result
 from producer.records import Start, Verdict
 from worker.chunk import ChunkRunner
-from worker.errors import GivenBack
+from worker.errors import GivenBack, InvalidMessage
 from worker.order import Order, Outcome
 from worker.queue.gate import Gate
 from worker.results import Delivery
@@ -39,8 +39,8 @@ class FakeRecorder:
     def drop(self, delivery: Delivery, verdict: Verdict) -> None:
         self.said.append(verdict)
 
-    def progress(self, delivery: Delivery) -> None:
-        self.said.append("progress")
+    def begin(self, delivery: Delivery, seed: int) -> None:
+        self.said.append(f"begins {seed}")
 
     def condemn(self, delivery: Delivery, seed: int) -> None:
         self.said.append(f"condemned {seed}")
@@ -81,11 +81,18 @@ def test_a_chunk_is_run_together_and_recorded_in_the_order_of_its_message() -> N
     assert mill.calls == [[7, 8, 9]], "a seed that comes twice is computed once"
 
 
-@pytest.mark.parametrize("verdict", [Verdict.CANCELED, Verdict.EXPIRED, Verdict.UNKNOWN, Verdict.DONE])
+@pytest.mark.parametrize("verdict", [Verdict.CANCELED, Verdict.EXPIRED, Verdict.DONE])
 def test_a_chunk_nobody_wants_any_more_is_not_run(verdict: Verdict) -> None:
     recorder, mill = FakeRecorder(Start(verdict)), FakeMill()
     assert run(recorder, mill) is None
     assert (recorder.said, mill.calls) == (["start", verdict], [])
+
+
+def test_a_chunk_that_its_job_has_not_is_refused_and_nothing_is_recorded() -> None:
+    recorder, mill = FakeRecorder(Start(Verdict.UNKNOWN)), FakeMill()
+    with pytest.raises(InvalidMessage, match="chunk=2 with 4 seeds is none of job j"):
+        run(recorder, mill)
+    assert (recorder.said, mill.calls) == (["start"], [])
 
 
 def test_a_redelivered_chunk_skips_what_is_published() -> None:
@@ -105,40 +112,44 @@ def test_a_suspect_is_asked_for_again_alone_and_run_seed_by_seed() -> None:
     recorder = FakeRecorder(Start(Verdict.SUSPECT), Start(Verdict.RUN, attempts=2, deliveries=2))
     mill = FakeMill(published=[7])
     run(recorder, mill)
-    assert recorder.said == ["start", "start alone", GOOD]
+    assert recorder.said == ["start", "start alone", "begins 8", "begins 9", GOOD]
     assert mill.calls == [[8], [9]]
 
 
-def test_a_suspect_at_its_last_attempt_that_gets_past_a_seed_is_not_blamed_for_the_next() -> None:
-    recorder = FakeRecorder(Start(Verdict.SUSPECT), Start(Verdict.RUN, attempts=3, deliveries=3))
-    mill = FakeMill(published=[7])
-    run(recorder, mill)
-    assert recorder.said == ["start", "start alone", "progress", GOOD]
-    assert mill.calls == [[8], [9]]
+def stopped(seed: int, tries: int, **more: Any) -> FakeRecorder:
+    """Return a recorder of a chunk whose worker died at a seed."""
+    start = Start(Verdict.RUN, attempts=4, deliveries=4, stopped_at=seed, tries=tries, **more)
+    return FakeRecorder(Start(Verdict.SUSPECT), start)
 
 
-def test_of_an_exhausted_chunk_the_first_unpublished_seed_fails_and_the_others_are_run() -> None:
-    recorder = FakeRecorder(Start(Verdict.SUSPECT), Start(Verdict.EXHAUSTED, attempts=3, deliveries=4))
-    mill = FakeMill(published=[7])
+def test_a_seed_that_workers_died_at_twice_in_a_row_fails_and_the_others_are_run() -> None:
+    recorder, mill = stopped(8, 2), FakeMill(published=[7])
     run(recorder, mill)
-    assert recorder.said[2:] == ["condemned 8", [(7, "succeeded"), (8, "failed"), (9, "succeeded"), (7, "succeeded")]]
+    result = [(7, "succeeded"), (8, "failed"), (9, "succeeded"), (7, "succeeded")]
+    assert recorder.said[2:] == ["condemned 8", "begins 9", result]
     assert mill.calls == [[9]]
     assert recorder.results[1].error is not None
     assert recorder.results[1].error["type"] == "SeedKillsWorker"
 
 
+@pytest.mark.parametrize(("published", "tries"), [([7], 1), ([7, 8], 2)])
+def test_a_seed_that_a_worker_died_at_once_or_that_is_published_is_not_blamed(published: list[int], tries: int) -> None:
+    recorder = stopped(8, tries)
+    run(recorder, FakeMill(published=published))
+    assert recorder.said[-1] == GOOD
+
+
+def test_a_seed_after_the_one_that_workers_died_at_is_not_blamed() -> None:
+    recorder = stopped(7, 2)
+    run(recorder, FakeMill(published=[7]))
+    assert recorder.said[2:] == ["begins 8", "begins 9", GOOD]
+
+
 def test_condemned_seeds_stay_so_and_a_second_culprit_is_found_after_the_first() -> None:
-    start = Start(Verdict.EXHAUSTED, attempts=3, deliveries=6, condemned=frozenset({7}))
-    recorder, mill = FakeRecorder(Start(Verdict.SUSPECT), start), FakeMill()
+    recorder, mill = stopped(8, 2, condemned=frozenset({7})), FakeMill()
     run(recorder, mill)
     assert recorder.said[2] == "condemned 8"
     assert mill.calls == [[9]]
-
-
-def test_an_exhausted_chunk_all_of_whose_seeds_are_published_succeeds() -> None:
-    recorder = FakeRecorder(Start(Verdict.SUSPECT), Start(Verdict.EXHAUSTED, attempts=3, deliveries=4))
-    run(recorder, FakeMill(published=[7, 8, 9]))
-    assert recorder.said[-1] == GOOD
 
 
 @pytest.mark.parametrize(
@@ -157,6 +168,22 @@ def test_what_is_to_be_tried_again_goes_back_while_there_are_attempts_left(
     else:
         run(recorder, mill)
         assert recorder.results[1].error == {"type": "MemoryError", "message": "no more"}
+
+
+@pytest.mark.parametrize("attempts", [1, MAX_ATTEMPTS])
+def test_an_error_that_is_no_seeds_fails_the_chunk_at_its_last_attempt_only(attempts: int) -> None:
+    recorder, mill = FakeRecorder(Start(Verdict.RUN, attempts=attempts)), FakeMill()
+
+    def escape(seeds: Sequence[int], order: Order) -> list[Outcome]:
+        raise LookupError("a bug")
+
+    mill.process = escape  # type: ignore[method-assign]
+    if attempts < MAX_ATTEMPTS:
+        with pytest.raises(LookupError):
+            run(recorder, mill)
+    else:
+        assert run(recorder, mill)["failed"] == 4
+        assert recorder.results[0].error == {"type": "LookupError", "message": "a bug"}
 
 
 def test_of_a_canceled_chunk_only_what_had_ended_is_recorded() -> None:

@@ -52,16 +52,21 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
         redis.ConnectionError("away"),
         redis.TimeoutError("slow"),
         redis.ResponseError("OOM command not allowed when used memory > 'maxmemory'"),
+        redis.ResponseError("MISCONF Valkey is configured to save RDB snapshots, but it's currently unable to persist"),
+        redis.exceptions.ReadOnlyError("You can't write against a read only replica."),
+        redis.ResponseError("NOREPLICAS Not enough good replicas to write."),
+        redis.ResponseError("BUSY Redis is busy running a script."),
     ],
 )
-def test_an_outage_and_a_full_memory_are_waited_for(error: Exception) -> None:
+def test_an_outage_and_a_redis_that_takes_no_writes_are_waited_for(error: Exception) -> None:
     waiting, fake = recorder(error, error, error)
     assert waiting.finish(DELIVERY, GOOD, 1)["succeeded"] == 2
     assert len(fake.calls) == 1
 
 
-def test_a_refusal_is_not_waited_for() -> None:
-    waiting, _ = recorder(redis.ResponseError("WRONGTYPE"))
+@pytest.mark.parametrize("text", ["WRONGTYPE Operation against a key", "NOPERM this user BUSY MISCONFigured"])
+def test_a_refusal_is_not_waited_for(text: str) -> None:
+    waiting, _ = recorder(redis.ResponseError(text))
     with pytest.raises(QueueRefused):
         waiting.finish(DELIVERY, GOOD, 1)
 

@@ -9,13 +9,13 @@ import pytest
 from celery import Celery
 
 from producer.contract import MAX_CHUNK_SIZE, TASK_NAME, ChunkMessage, Priority
-from producer.errors import InvalidSeed, QueueUnreachable
+from producer.errors import InvalidSeed, QueueRefused, QueueUnreachable
 from worker import task
 from worker.errors import GivenBack, InvalidMessage
 from worker.queue.burial import Burial
 from worker.task import Handler, read_delivery, register
 
-MESSAGE = ChunkMessage("t", "j", 2, (7, 8))
+MESSAGE = ChunkMessage("j.2", "j", 2, (7, 8))
 OURS = {"seeds": [7, 8], "job_id": "j", "chunk": 2}
 
 
@@ -69,7 +69,7 @@ class Bench:
         self.handler = Handler(*parts)
 
     def handle(self, arguments: dict[str, Any] | None = None) -> Any:
-        return self.handler.handle("t", "1.0", 0, OURS if arguments is None else arguments)
+        return self.handler.handle("j.2", "1.0", 0, OURS if arguments is None else arguments)
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +78,7 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_message_of_ours_is_read() -> None:
-    delivery = read_delivery("t", "1.0", 0, OURS)
+    delivery = read_delivery("j.2", "1.0", 0, OURS)
     assert (delivery.message, delivery.tag, delivery.adopt) == (MESSAGE, "1.0", False)
 
 
@@ -86,7 +86,7 @@ def test_a_message_of_ours_is_read() -> None:
     ("number", "priority"), [(0, "interactive"), (9, "bulk"), (None, "interactive"), ("x", "interactive")]
 )
 def test_the_priority_of_a_message_is_kept(number: object, priority: str) -> None:
-    assert read_delivery("t", "", number, OURS).message.priority is Priority(priority)
+    assert read_delivery("j.2", "", number, OURS).message.priority is Priority(priority)
 
 
 @pytest.mark.parametrize("seeds", [7, [7]])
@@ -107,7 +107,14 @@ def test_seeds_that_are_none_are_refused(seeds: Any) -> None:
 )
 def test_other_arguments_of_the_wrong_kind_are_refused(job_id: Any, chunk: Any) -> None:
     with pytest.raises(InvalidMessage):
-        read_delivery("t", "", None, {"seeds": [1], "job_id": job_id, "chunk": chunk})
+        read_delivery("j", "", None, {"seeds": [1], "job_id": job_id, "chunk": chunk})
+
+
+@pytest.mark.parametrize("task_id", ["t", "j.1", "j.02", "J.2", "j2", ".2"])
+def test_a_chunk_under_the_id_of_another_task_is_refused(task_id: str) -> None:
+    with pytest.raises(InvalidMessage, match="leave job_id out"):
+        read_delivery(task_id, "", None, OURS)
+    assert read_delivery("j", "", None, {**OURS, "chunk": 0}).message.task_id == "j", "that of a job of one message"
 
 
 def test_a_message_of_too_many_seeds_is_refused_with_the_limit() -> None:
@@ -126,10 +133,17 @@ def test_a_message_that_is_no_chunk_is_buried_with_the_reason() -> None:
     assert bench.handle({"seeds": [1, -2]}) is None
     ((word, burial),) = bench.ledger.said
     assert word == "buried"
-    assert (burial.tag, burial.task_id) == ("1.0", "t")
+    assert (burial.tag, burial.task_id) == ("1.0", "j.2")
     assert "-2 is not a seed" in burial.letter.reason
     assert '"FAILURE"' in burial.celery_result
     assert bench.runner.ran == []
+
+
+def test_a_chunk_that_its_job_has_not_is_buried_and_no_result_is_touched() -> None:
+    bench = Bench(InvalidMessage("none of job j"))
+    assert bench.handle() is None
+    ((word, burial),) = bench.ledger.said
+    assert (word, burial.tag, burial.task_id) == ("buried", "1.0", "")
 
 
 def test_unfinished_work_goes_back_and_is_noted_before() -> None:
@@ -145,10 +159,11 @@ def test_work_goes_back_even_if_that_cannot_be_noted() -> None:
     assert bench.ledger.said == [("given back", "1.0")]
 
 
-def test_a_chunk_goes_back_when_redis_stays_away() -> None:
-    bench = Bench(QueueUnreachable("away"))
+@pytest.mark.parametrize("error", [QueueUnreachable("away"), QueueRefused("WRONGTYPE")])
+def test_a_chunk_that_redis_keeps_from_its_end_loses_no_attempt(error: Exception) -> None:
+    bench = Bench(error)
     bench.handle()
-    assert bench.recorder.noted == []
+    assert bench.recorder.noted == [False]
     assert bench.ledger.said == [("given back", "1.0")]
 
 

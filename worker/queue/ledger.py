@@ -27,6 +27,7 @@ from producer.contract import (
     DEAD_INDEX_KEY,
     DEAD_KEY,
     HELD_KEY_PREFIX,
+    JOB_KEY_PREFIX,
     LANES,
     MAX_DEAD_LETTERS,
     MAX_MESSAGE_BYTES,
@@ -155,7 +156,7 @@ class Ledger:
 
     def bury(self, burials: Sequence[Burial]) -> None:
         """Move messages to the dead letters; during an outage of Redis they go back to the queue after it."""
-        args: list[Any] = [MAX_DEAD_LETTERS, self._result_ttl_ms, CELERY_RESULT_PREFIX]
+        args: list[Any] = [MAX_DEAD_LETTERS, self._result_ttl_ms, CELERY_RESULT_PREFIX, JOB_KEY_PREFIX]
         for burial in burials:
             args += [burial.tag, burial.letter.id, burial.letter.encode(), burial.task_id, burial.celery_result]
         try:
