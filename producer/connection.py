@@ -20,6 +20,7 @@ from redis.exceptions import (
     AuthorizationError,
     BusyLoadingError,
     ConnectionError,
+    ReadOnlyError,
     RedisError,
     ResponseError,
     TimeoutError,
@@ -36,6 +37,15 @@ URL_OPTIONS = {
     *("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"),
 }
 """Options that a URL may carry after its ``?``."""
+
+
+NO_WRITES = re.compile(
+    "command not allowed when used memory"  # its memory is full
+    r"|\bMISCONF\b"  # its disk is full
+    "|read only replica|NOREPLICAS|Link with MASTER is down"  # another server is about to be the primary
+    "|^BUSY "  # somebody's script holds it up
+)
+"""How Redis says that it takes no writes for now; some of it without a code."""
 
 
 def normalize_url(url: str) -> str:
@@ -88,7 +98,12 @@ def connection_options(url: str, retries: int = RETRIES) -> dict[str, Any]:
         "encoding_errors": "replace",  # what strangers put into the queue need not be text
         "socket_timeout": TIMEOUT_S,
         "health_check_interval": 15,
-        "retry_on_error": [ConnectionError, TimeoutError, BusyLoadingError],
+        "retry_on_error": [
+            ConnectionError,
+            TimeoutError,
+            BusyLoadingError,
+            ReadOnlyError,
+        ],  # the primary is elsewhere now
         "retry": Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries),
     }
 
@@ -123,6 +138,11 @@ def _checked_options(url: str) -> Iterator[None]:
         raise SettingsError(
             f"SEEDMILL_REDIS_URL={redact(url)!r} has an option that cannot be used: {hide_credentials(str(error))}"
         ) from error
+
+
+def takes_no_writes(error: BaseException | None) -> bool:
+    """Return whether ``error`` says that Redis takes no writes for now, which passes as an outage does."""
+    return isinstance(error, ResponseError) and bool(NO_WRITES.search(str(error)))
 
 
 @contextmanager

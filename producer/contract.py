@@ -82,7 +82,7 @@ MAX_DEAD_LETTERS = 10_000
 """Dead letters kept; the oldest go first."""
 
 MAX_ATTEMPTS = 3
-"""Times that a seed is tried: the first together with others, the next alone."""
+"""Times that a seed is tried; where workers die of it, the first together with others and the next alone."""
 
 IMAGE_CONTENT_TYPE = "image/png"
 METADATA_CONTENT_TYPE = "application/json"

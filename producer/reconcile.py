@@ -6,9 +6,11 @@ Redis has forgotten some (a failover, a lost second of its append-only file). En
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +36,7 @@ PAGE = 1000
 SETTLE_S = 2.0
 """A chunk that is missing must still be so after this, since messages move while the lists are read."""
 
-TASK_ID = re.compile(r'"id": ?"([^"]{1,200})"')
+TASK_ID = re.compile(r'"id": ?("(?:[^"\\]|\\.){1,2000}")')
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,8 @@ def active_jobs(client: redis.Redis) -> tuple[list[str], int]:
     found: list[str] = []
     gone: list[str] = []
     jobs = connection.zrange(ACTIVE_KEY, 0, -1)
-    now_ms = time.time() * 1000
+    seconds, microseconds = connection.time()
+    now_ms = seconds * 1000 + microseconds // 1000
     for start in range(0, len(jobs), PAGE):
         page = jobs[start : start + PAGE]
         pipe = connection.pipeline(transaction=False)
@@ -134,7 +137,8 @@ def _task_ids(client: redis.Redis) -> Iterator[str]:
 def _read_ids(texts: list[str]) -> Iterator[str]:
     for text in texts:
         if match := TASK_ID.search(text):
-            yield match[1]
+            with suppress(ValueError):
+                yield json.loads(match[1])
 
 
 def _workers(client: redis.Redis) -> list[str]:

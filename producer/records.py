@@ -71,14 +71,17 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The answer to :func:`start_chunk`; ``attempts`` and ``deliveries`` count this one, if it is to be run.
+    """The answer to :func:`start_chunk`.
 
-    ``stopped_at`` is the seed that the last attempt was at when it ended without a word, if it was run alone, and
-    ``tries`` the number of attempts in a row that began with it.
+    ``deaths`` are the attempts before this one that ended without a word, ``failures`` those that were given back as
+    failures; ``deliveries`` counts all that were begun, with this one if it is to be run. ``stopped_at`` is
+    the seed that the last attempt was at when it ended without a word, if it was run alone, and ``tries`` the number of
+    attempts in a row that did.
     """
 
     verdict: Verdict
-    attempts: int = 1
+    deaths: int = 0
+    failures: int = 0
     deliveries: int = 1
     condemned: frozenset[int] = frozenset()
     stopped_at: int | None = None
@@ -87,11 +90,11 @@ class Start:
     @classmethod
     def parse(cls, answer: Sequence[str | int]) -> Start:
         """Read what the script answered."""
-        verdict, attempts, deliveries, condemned, at = answer
+        verdict, deaths, failures, deliveries, condemned, at = answer
         seeds = frozenset(int(seed) for seed in str(condemned).split(",") if seed)
         seed, _, tries = str(at).partition(":")
         stopped_at = (int(seed), int(tries)) if seed else (None, 0)
-        return cls(Verdict(str(verdict)), int(attempts), int(deliveries), seeds, *stopped_at)
+        return cls(Verdict(str(verdict)), int(deaths), int(failures), int(deliveries), seeds, *stopped_at)
 
 
 def submission(
@@ -152,7 +155,7 @@ def digest(seeds: Sequence[int]) -> str:
 def create_job(job_id: str, seeds: Sequence[int], *, chunk_size: int, ttl_s: int, priority: Priority) -> Call:
     """Write the record and enqueue all messages; answers 1, 0 if the job exists already, -1 if it has other seeds."""
     messages = messages_of(job_id, seeds, chunk_size, priority)
-    keys = [job_key(job_id), seeds_key(job_id), ACTIVE_KEY, QUEUE, priority.lane]
+    keys = [job_key(job_id), seeds_key(job_id), ACTIVE_KEY, QUEUE, priority.lane, facts_key(job_id)]
     args: list[str | int] = [job_id, digest(seeds), len(seeds), len(messages), chunk_size, str(priority)]
     args += [ttl_s * 1000, TOMBSTONE_S * 1000, pack(seeds), WAKE]
     args += [message.encode() for message in messages]
@@ -186,15 +189,19 @@ class Ending:
     dead_letter: str = ""
 
 
-def finish_chunk(message: ChunkMessage, ending: Ending, *, ttl_s: int, held: str = "", tag: str = "") -> Call:
+def finish_chunk(
+    message: ChunkMessage, ending: Ending, *, ttl_s: int, delivery: str, held: str = "", tag: str = ""
+) -> Call:
     """Store the result of a chunk, count its seeds and acknowledge its message.
 
-    ``held`` is the key of the messages that the worker holds. Answers 1, or 0 if it had ended before.
+    ``held`` is the key of the messages that the worker holds. Answers 1, or 0 if that is not counted: it had succeeded
+    before, or this is no success and ``delivery`` does not run it (any more).
     """
     job, task = message.job_id, message.task_id
     keys = [job_key(job), facts_key(job), result_key(task), seeds_key(job), ACTIVE_KEY, held, DEAD_KEY, DEAD_INDEX_KEY]
     args: list[str | int] = [job, message.chunk, len(message.seeds), ending.succeeded, ending.failed]
     args += [ending.celery_result, ttl_s * 1000, TOMBSTONE_S * 1000, tag, task, ending.dead_letter, MAX_DEAD_LETTERS]
+    args.append(delivery)
     return Call(SCRIPTS["finish_chunk"], keys, args)
 
 
@@ -205,7 +212,7 @@ def drop_chunk(message: ChunkMessage, celery_result: str, *, ttl_s: int, held: s
 
 
 def give_back(message: ChunkMessage, *, delivery: str, counts: bool) -> Call:
-    """Note that a chunk goes back to the queue unfinished; ``counts`` says whether that was one of its attempts.
+    """Note that a chunk goes back to the queue unfinished; ``counts`` says whether that was a failure.
 
     Answers 1, or 0 if ``delivery`` does not run it (any more).
     """
@@ -213,9 +220,12 @@ def give_back(message: ChunkMessage, *, delivery: str, counts: bool) -> Call:
     return Call(SCRIPTS["give_back"], keys, [message.chunk, len(message.seeds), delivery, int(counts)])
 
 
-def condemn_seed(message: ChunkMessage, seed: int) -> Call:
-    """Note that a seed ends its worker and is not tried again; answers the seeds of its chunk of which that is so."""
-    return Call(SCRIPTS["condemn_seed"], [facts_key(message.job_id)], [message.chunk, seed])
+def condemn_seed(message: ChunkMessage, seed: int, *, delivery: str) -> Call:
+    """Note that a seed ends its worker and is not tried again.
+
+    Answers 1, or 0 if ``delivery`` does not run the chunk (any more).
+    """
+    return Call(SCRIPTS["condemn_seed"], [facts_key(message.job_id)], [message.chunk, seed, delivery])
 
 
 def note_seed(message: ChunkMessage, seed: int, *, delivery: str) -> Call:

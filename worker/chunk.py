@@ -72,44 +72,50 @@ class ChunkRunner:
             log.info("chunk not run", action="chunk_dropped", reason=str(start.verdict))
             self._recorder.drop(delivery, start.verdict)
             return None
-        facts = {"seeds": len(delivery.message.seeds), "attempt": start.attempts, "delivery": start.deliveries}
-        log.info("chunk started", action="chunk_started", alone=alone, **facts)
-        with self._running.order(delivery.message.job_id) as order:
+        facts = {"deaths": start.deaths, "failures": start.failures, "delivery": start.deliveries}
+        log.info("chunk started", action="chunk_started", seeds=len(delivery.message.seeds), alone=alone, **facts)
+        with self._running.order(delivery) as order:
             try:
                 outcomes = self._outcomes(delivery, start, order, alone=alone)
             except (GivenBack, QueueError):
                 raise
             except Exception as error:
-                if start.attempts < MAX_ATTEMPTS:
+                if not _is_last(start):
                     raise
                 outcomes = [SeedResult.failure(seed, error) for seed in delivery.message.seeds]
             ended = [_ended(*pair, start) for pair in zip(delivery.message.seeds, outcomes, strict=True)]
             results = [result for result in ended if result]
-            value = self._recorder.finish(delivery, results, start.attempts)
+            value = self._recorder.finish(delivery, results, start.deaths + start.failures + 1)
         log.info("chunk finished", action="chunk_finished", succeeded=value["succeeded"], failed=value["failed"])
         return value
 
     def _outcomes(self, delivery: Delivery, start: Start, order: Order, *, alone: bool) -> list[Outcome]:
         """Return one outcome per seed, in the order of the message."""
         seeds = delivery.message.seeds
-        known: dict[int, Outcome] = dict(self._published(seeds, order)) if start.deliveries > 1 else {}
+        known: dict[int, Outcome] = dict(self._published(delivery, start, order)) if start.deliveries > 1 else {}
         for seed in self._condemned(delivery, start, known):
             message = f"workers died each time that they tried seed {seed}"
             known.setdefault(seed, SeedResult.failure(seed, SeedKillsWorker(message)))
         open_ = [seed for seed in dict.fromkeys(seeds) if seed not in known]
+        open_.sort(key=lambda seed: seed != start.stopped_at)  # others before it, that fail, would hide that it kills
         for part in [[seed] for seed in open_] if alone else [open_]:
             if alone:
                 self._recorder.begin(delivery, *part)
             known.update(zip(part, self._mill.process(part, order), strict=True))
         return [known[seed] for seed in seeds]
 
-    def _published(self, seeds: Sequence[int], order: Order) -> Iterator[tuple[int, SeedResult]]:
-        """Yield the seeds that are published already; raises what keeps that from being told."""
-        distinct = list(dict.fromkeys(seeds))
+    def _published(self, delivery: Delivery, start: Start, order: Order) -> Iterator[tuple[int, SeedResult]]:
+        """Yield the seeds that are published already.
+
+        Raises:
+            GivenBack: that cannot be told, and it is not the last attempt.
+        """
+        distinct = list(dict.fromkeys(delivery.message.seeds))
         for seed, outcome in zip(distinct, self._mill.find(distinct, order), strict=True):
             if isinstance(outcome, GivenBack):
-                raise outcome
-            if outcome and outcome.status is SeedStatus.SUCCEEDED:
+                if not (outcome.counts and _is_last(start)):
+                    raise outcome
+            elif outcome and outcome.status is SeedStatus.SUCCEEDED:
                 yield seed, outcome
 
     def _condemned(self, delivery: Delivery, start: Start, known: Mapping[int, Outcome]) -> set[int]:
@@ -122,6 +128,11 @@ class ChunkRunner:
         return {*start.condemned, culprit}
 
 
+def _is_last(start: Start) -> bool:
+    """Return whether one more failure is the last."""
+    return start.failures + 1 >= MAX_ATTEMPTS
+
+
 def _ended(seed: int, outcome: Outcome, start: Start) -> SeedResult | None:
     """Return the result of a seed that has ended, ``None`` for one that nobody wants.
 
@@ -130,7 +141,7 @@ def _ended(seed: int, outcome: Outcome, start: Start) -> SeedResult | None:
     """
     if not isinstance(outcome, GivenBack):
         return outcome
-    if outcome.counts and start.attempts >= MAX_ATTEMPTS:
+    if outcome.counts and _is_last(start):
         cause = outcome.__cause__
         return SeedResult.failure(seed, cause if isinstance(cause, Exception) else outcome)
     raise outcome

@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 import structlog
@@ -121,9 +122,10 @@ class Pipeline:
             if batch := [item for item in waiting if item.wanted]:
                 self._generate_batch(batch)
         except BaseException as error:  # the device thread lives on, and nobody waits in vain
-            log.exception("batch left by an error", action="batch_escaped")
             for item in waiting:
-                item.end(GivenBack(f"{type(error).__name__}: {error}", counts=True))
+                item.end(GivenBack(f"the batch was left by {type(error).__name__}", counts=True))
+            with suppress(Exception):  # it may be one that cannot be told
+                log.exception("batch left by an error", action="batch_escaped")
 
     def _generate_batch(self, batch: list[Work]) -> None:
         started = time.perf_counter()

@@ -25,7 +25,7 @@ from producer.contract import (
     metadata_key,
 )
 from worker.encode import encode_metadata, encode_png
-from worker.errors import GivenBack, ObjectMissing, StorageSilent, StorageUnreachable
+from worker.errors import GivenBack, ObjectMissing, StorageError, StorageSilent, StorageUnreachable
 from worker.model.generated import Generated, ModelInfo
 from worker.order import Work, milliseconds
 
@@ -60,7 +60,8 @@ class Publisher:
         store: where they go.
         model: whose results they are.
         patience_s: seconds that a seed waits for a store that does not answer, before it goes back to the queue.
-            If the store has answered nobody else in that time, :class:`~worker.errors.StorageSilent` says so.
+            If the store has answered others in that time, that was one of its attempts; if it has answered nobody,
+            :class:`~worker.errors.StorageSilent` says so.
     """
 
     def __init__(self, store: Store, model: ModelInfo, *, patience_s: float) -> None:
@@ -147,11 +148,15 @@ class Publisher:
                 if not item.wanted:
                     raise GivenBack(str(error)) from error
                 if time.monotonic() > began + self._patience_s:
-                    raise (StorageSilent if self._answered < began else GivenBack)(str(error)) from error
+                    silent = self._answered < began
+                    raise (StorageSilent(str(error)) if silent else GivenBack(str(error), counts=True)) from error
                 log.warning("storage away, waiting", action="storage_waiting", seed=item.seed, error=str(error))
                 if self._stopping.wait(pause * random.uniform(0.5, 1.5)):  # noqa: S311  # jitter is no secret
                     raise GivenBack(f"stopping while {error}") from error
                 pause = min(2 * pause, RETRY_MAX_S)
+            except StorageError:
+                self._answered = time.monotonic()
+                raise
             else:
                 self._answered = time.monotonic()
                 return value

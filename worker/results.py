@@ -7,7 +7,6 @@ A chunk's result, its counts, its dead letter and the acknowledgement of its mes
 from __future__ import annotations
 
 import random
-import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import redis
 import structlog
 
 from producer import records
-from producer.connection import translated
+from producer.connection import takes_no_writes, translated
 from producer.contract import (
     ChunkMessage,
     JobStatus,
@@ -37,14 +36,6 @@ log = structlog.get_logger(__name__)
 
 RETRY_FIRST_S = 0.1
 RETRY_MAX_S = 2.0
-
-PASSING = re.compile(
-    "command not allowed when used memory"  # its memory is full
-    r"|\bMISCONF\b"  # its disk is full
-    "|read only replica|NOREPLICAS|Link with MASTER is down"  # another server is about to be the primary
-    "|^BUSY "  # somebody's script holds it up
-)
-"""How Redis says that it takes no writes for now, which passes as an outage does; some say it without a code."""
 
 REASONS = {
     Verdict.DONE: "the chunk had ended before",
@@ -98,7 +89,8 @@ class Recorder:
         text = encode_celery_result(message.task_id, "SUCCESS", value)
         letter = _dead_letter(message, results, attempts)
         ending = Ending(value["succeeded"], value["failed"], text, letter.encode() if letter else "")
-        self._run(records.finish_chunk(message, ending, ttl_s=self._ttl_s, held=self._held, tag=delivery.tag))
+        name, ttl_s = self._name(delivery), self._ttl_s
+        self._run(records.finish_chunk(message, ending, ttl_s=ttl_s, delivery=name, held=self._held, tag=delivery.tag))
         return value
 
     def drop(self, delivery: Delivery, verdict: Verdict) -> None:
@@ -113,7 +105,7 @@ class Recorder:
 
     def condemn(self, delivery: Delivery, seed: int) -> None:
         """Note that a seed ends its worker and is not tried again."""
-        self._run(records.condemn_seed(delivery.message, seed))
+        self._run(records.condemn_seed(delivery.message, seed, delivery=self._name(delivery)))
 
     def begin(self, delivery: Delivery, seed: int) -> None:
         """Note that a chunk that is run alone begins with a seed."""
@@ -148,7 +140,7 @@ class Recorder:
                 with translated(self._url):
                     return self._redis.register_script(call.script)(keys=call.keys, args=call.args)
             except QueueError as error:
-                if not isinstance(error, QueueUnreachable) and not PASSING.search(str(error.__cause__)):
+                if not isinstance(error, QueueUnreachable) and not takes_no_writes(error.__cause__):
                     raise
                 log.warning("Redis away or not writable, waiting", action="redis_waiting", error=str(error))
                 if self._stopping.wait(pause * random.uniform(0.5, 1.5)):  # noqa: S311  # jitter is no secret

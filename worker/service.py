@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from types import FrameType
 from typing import Any, Protocol
@@ -27,6 +27,7 @@ from celery.signals import worker_ready
 from celery.worker import state
 
 from producer.connection import connect, redact, translated
+from producer.errors import QueueError
 from worker import duties, task
 from worker.app import build_app
 from worker.chunk import ChunkRunner
@@ -36,7 +37,7 @@ from worker.publish import Publisher
 from worker.queue.gate import Gate
 from worker.queue.ledger import Ledger
 from worker.queue.pool import TaskPool
-from worker.results import Recorder
+from worker.results import Delivery, Recorder
 from worker.routine import Routine
 from worker.running import Running
 from worker.settings import WorkerSettings
@@ -223,16 +224,22 @@ class Service:
 
     def _leave_at_once(self, status: int = 1) -> None:
         """Give everything back and end the process, whatever its threads are at."""
-        self._give_everything_back()
+        self._give_everything_back(self._running.deliveries())
         os._exit(status)
 
     def _device_hangs(self) -> None:
-        self._leave_at_once(EXIT_HUNG)
+        """End the process; what it is at may be the cause, so it goes back as what a worker died of."""
+        self._give_everything_back()
+        os._exit(EXIT_HUNG)
 
-    def _give_everything_back(self) -> None:
+    def _give_everything_back(self, blameless: Sequence[Delivery] = ()) -> None:
         """Put all that is held back into the queue; where Redis is away, others do so when the lease has run out."""
 
         def leave() -> None:
+            self._recorder.stop_waiting()
+            for delivery in blameless:
+                with suppress(QueueError):
+                    self._recorder.give_back(delivery, counts=False)
             try:
                 if returned := self._ledger.leave():
                     log.info("given back", action="messages_given_back", messages=returned)

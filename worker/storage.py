@@ -33,6 +33,16 @@ NO_BUCKET = (
     "does not exist: create it, correct SEEDMILL_S3_BUCKET, or set SEEDMILL_S3_CREATE_BUCKET=true for the worker"
 )
 SERVER_ERROR = 500
+PASSING_STATUS = {408, 429}
+PASSING_CODES = {
+    "ExpiredToken",
+    "OperationAborted",
+    "RequestTimeout",
+    "RequestTimeTooSkewed",
+    "SlowDown",
+    "TooManyRequests",
+}
+"""Refusals that say nothing of the object: too much at once, too slow, or a clock or key that somebody has to mend."""
 UNREACHABLE = (
     *(ConnectionError, HTTPClientError, IncompleteReadError),
     *(CredentialRetrievalError, MetadataRetrievalError),
@@ -173,7 +183,8 @@ class ObjectStore:
             return ObjectMissing(f"{key or 'it'} is not in {self.where}")
         if code == "NoSuchBucket":
             return BucketMissing(f"{self.where} {NO_BUCKET}")
-        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= SERVER_ERROR:
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if status >= SERVER_ERROR or status in PASSING_STATUS or code in PASSING_CODES:
             return StorageUnreachable(f"{self.where} is in trouble: {_one_line(error)}")
         return StorageError(f"{self.where} refused: {_one_line(error)}")
 

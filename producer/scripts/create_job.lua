@@ -1,5 +1,5 @@
 -- Write the record of a job and enqueue its messages, all or nothing.
--- KEYS: job record, seeds, active jobs, first lane, lane of the job.
+-- KEYS: job record, seeds, active jobs, first lane, lane of the job, chunk facts.
 -- ARGV: job id, digest of the seeds, total seeds, chunks, seeds in a chunk, priority, lifetime ms, tombstone ms,
 -- packed seeds, wake text, messages...
 -- Returns 1 if the job was made, 0 if it exists already with these seeds, -1 if with others (nothing is enqueued then).
@@ -21,6 +21,7 @@ redis.call('HSET', KEYS[1], 'status', 'queued', 'seeds_sha256', ARGV[2], 'total'
   'running', 0, 'succeeded', 0, 'failed', 0,
   'created_ms', string.format('%.0f', now), 'expires_ms', string.format('%.0f', now + ARGV[7]))
 redis.call('PEXPIRE', KEYS[1], keep)
+redis.call('DEL', KEYS[6])
 redis.call('SET', KEYS[2], ARGV[9], 'PX', keep)
 redis.call('ZADD', KEYS[3], now, ARGV[1])
 return 1

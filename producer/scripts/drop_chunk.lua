@@ -8,7 +8,7 @@ if fact and fact ~= 'running' and fact ~= 'dropped' then
   return 0
 end
 redis.call('SET', KEYS[3], ARGV[3], 'PX', ARGV[4])
-redis.call('PUBLISH', KEYS[3], ARGV[3])
+redis.pcall('PUBLISH', KEYS[3], ARGV[3])
 if fact == 'running' then
   redis.call('HSET', KEYS[2], ARGV[1], 'dropped')
   redis.call('HINCRBY', KEYS[1], 'running', -ARGV[2])

@@ -2,19 +2,26 @@
 -- acknowledge the message, all in one step.
 -- KEYS: job record, chunk facts, Celery result, seeds, active jobs, messages held, dead letters, their index.
 -- ARGV: job id, chunk, seeds in the chunk, succeeded, failed, Celery result text, lifetime ms, tombstone ms,
--- delivery tag, task id, dead letter or '', most dead letters. Succeeded and failed are fewer if the job was cancelled.
--- Returns 1 if this call counted, 0 if the chunk had ended before with no more failures (the first result stays).
+-- delivery tag, task id, dead letter or '', most dead letters, delivery. Succeeded and failed are fewer if the job was
+-- cancelled.
+-- Returns 1 if this call counted, 0 if not: a success counts whoever brings it, unless there was one before; everything
+-- else only from the delivery that runs the chunk, since others try again what had failed.
 redis.call('HDEL', KEYS[6], ARGV[9])
-local chunk, succeeded, failed = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[5])
-local fact = redis.call('HGET', KEYS[2], chunk)
-local before = fact and {string.match(fact, '^failed:(%d+):(%d+)$')} or {}
-if fact == 'done' or (before[1] and failed >= tonumber(before[2])) then
+local chunk, size, succeeded, failed = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local status, total, chunk_size, ttl = unpack(redis.call('HMGET', KEYS[1], 'status', 'total', 'chunk_size', 'ttl_ms'))
+local fact, by = unpack(redis.call('HMGET', KEYS[2], chunk, chunk .. ':by'))
+local before = {string.match(fact or '', '^failed:(%d+):(%d+)$')}
+if fact == 'done' or (succeeded < size and (fact ~= 'running' or by ~= ARGV[13])) then
+  return 0
+elseif total and size ~= math.min(tonumber(chunk_size), total - chunk * chunk_size) then
+  return 0
+elseif succeeded + failed < size and status ~= 'canceled' then
   return 0
 end
-local ttl = redis.call('HGET', KEYS[1], 'ttl_ms') or ARGV[7]
+ttl = ttl or ARGV[7]
 local keep = string.format('%.0f', ttl + ARGV[8])
 redis.call('SET', KEYS[3], ARGV[6], 'PX', keep)
-redis.call('PUBLISH', KEYS[3], ARGV[6])
+redis.pcall('PUBLISH', KEYS[3], ARGV[6])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if ARGV[11] ~= '' then
@@ -28,17 +35,17 @@ elseif before[1] then
   redis.call('HDEL', KEYS[7], ARGV[10])
   redis.call('ZREM', KEYS[8], ARGV[10])
 end
-if redis.call('EXISTS', KEYS[1]) == 0 then
+if not total then
   return 1
 end
 if fact == 'running' then
-  redis.call('HINCRBY', KEYS[1], 'running', -ARGV[3])
+  redis.call('HINCRBY', KEYS[1], 'running', -size)
 end
 if not before[1] then
   redis.call('HINCRBY', KEYS[1], 'ended', 1)
 end
 redis.call('HSET', KEYS[2], chunk, failed == 0 and 'done' or ('failed:' .. ARGV[4] .. ':' .. ARGV[5]))
-for _, name in ipairs({':attempts', ':deliveries', ':condemned', ':at', ':by'}) do
+for _, name in ipairs({':by', ':open', ':failures', ':deliveries', ':condemned', ':at'}) do
   redis.call('HDEL', KEYS[2], chunk .. name)
 end
 redis.call('HINCRBY', KEYS[1], 'succeeded', succeeded - (before[1] or 0))
@@ -47,8 +54,7 @@ redis.call('HSET', KEYS[1], 'expires_ms', string.format('%.0f', now + ttl))
 redis.call('PEXPIRE', KEYS[1], keep)
 redis.call('PEXPIRE', KEYS[2], keep)
 redis.call('PEXPIRE', KEYS[4], keep)
-local status, total, good, bad, chunks =
-  unpack(redis.call('HMGET', KEYS[1], 'status', 'total', 'succeeded', 'failed', 'chunks'))
+local good, bad, chunks = unpack(redis.call('HMGET', KEYS[1], 'succeeded', 'failed', 'chunks'))
 if good + bad < tonumber(total) then
   return 1
 end

@@ -1,6 +1,6 @@
--- A worker begins with a chunk that it has taken. Returns what to do, the attempts so far and the deliveries so far,
--- these two included; the seeds of it that were condemned, between commas; and the seed that the last attempt stopped
--- at, with how many attempts in a row did, as in '7:2', or ''.
+-- A worker begins with a chunk that it has taken. Returns what to do; how many attempts ended without a word, and how
+-- many were given back as failures; the deliveries so far, with this one; the seeds of it that were condemned, between
+-- commas; and the seed that the last attempt stopped at, with how many attempts in a row did, as in '7:2', or ''.
 -- 'run'; 'suspect': an earlier attempt ended without a word, so ask again once nothing else is at work; 'done',
 -- 'canceled', 'expired': it is not to be run; 'unknown': the message is none of that job's.
 -- KEYS: job record, chunk facts, seeds, active jobs.
@@ -12,11 +12,12 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local stamp = string.format('%.0f', now)
 if redis.call('EXISTS', KEYS[1]) == 0 then
   if ARGV[4] == '0' then
-    return {'expired', 0, 0, '', ''}
+    return {'expired', 0, 0, 0, '', ''}
   elseif ARGV[2] ~= '0' then
-    return {'unknown', 0, 0, '', ''}
+    return {'unknown', 0, 0, 0, '', ''}
   end
   local keep = string.format('%.0f', ARGV[6] + ARGV[7])
+  redis.call('DEL', KEYS[2])
   redis.call('HSET', KEYS[1], 'status', 'queued', 'total', ARGV[3], 'chunks', 1, 'chunk_size', ARGV[3],
     'priority', 'interactive', 'ttl_ms', ARGV[6], 'ended', 0, 'running', 0, 'succeeded', 0, 'failed', 0,
     'created_ms', stamp, 'expires_ms', string.format('%.0f', now + ARGV[6]))
@@ -27,11 +28,12 @@ end
 local chunk, size = ARGV[2], tonumber(ARGV[3])
 local status, expires, ttl, total, chunk_size =
   unpack(redis.call('HMGET', KEYS[1], 'status', 'expires_ms', 'ttl_ms', 'total', 'chunk_size'))
-local fact, attempts, deliveries, condemned, at, by = unpack(redis.call('HMGET', KEYS[2], chunk, chunk .. ':attempts',
-  chunk .. ':deliveries', chunk .. ':condemned', chunk .. ':at', chunk .. ':by'))
-attempts, deliveries = tonumber(attempts or 0), tonumber(deliveries or 0)
+local fact, by, open, failures, deliveries, condemned, at = unpack(redis.call('HMGET', KEYS[2], chunk, chunk .. ':by',
+  chunk .. ':open', chunk .. ':failures', chunk .. ':deliveries', chunk .. ':condemned', chunk .. ':at'))
+open, failures, deliveries = tonumber(open or 0), tonumber(failures or 0), tonumber(deliveries or 0)
 local function answer(verdict)
-  return {verdict, attempts, deliveries, condemned or '', string.match(at or '', '^%d+:%d+') or ''}
+  local deaths = verdict == 'run' and open - 1 or open
+  return {verdict, deaths, failures, deliveries, condemned or '', string.match(at or '', '^%d+:%d+') or ''}
 end
 if size ~= math.min(tonumber(chunk_size), total - chunk * chunk_size) then
   return answer('unknown')
@@ -43,10 +45,10 @@ elseif now >= tonumber(expires) then
   return answer('expired')
 elseif fact == 'running' and by == ARGV[9] then
   return answer('run')
-elseif attempts > 0 and ARGV[5] == '0' then
+elseif open > 0 and ARGV[5] == '0' then
   return answer('suspect')
 end
-attempts, deliveries = attempts + 1, deliveries + 1
+open, deliveries = open + 1, deliveries + 1
 local keep = string.format('%.0f', ttl + ARGV[7])
 redis.call('HSET', KEYS[1], 'expires_ms', string.format('%.0f', now + ttl))
 redis.call('PEXPIRE', KEYS[1], keep)
@@ -55,7 +57,7 @@ if fact ~= 'running' then
   redis.call('HINCRBY', KEYS[1], 'running', size)
 end
 redis.call('HSET', KEYS[2], chunk, 'running', chunk .. ':by', ARGV[9],
-  chunk .. ':attempts', attempts, chunk .. ':deliveries', deliveries)
+  chunk .. ':open', open, chunk .. ':deliveries', deliveries)
 redis.call('PEXPIRE', KEYS[2], keep)
 if status == 'queued' then
   redis.call('HSET', KEYS[1], 'status', 'running', 'started_ms', stamp)

@@ -24,6 +24,7 @@ from tests.torture.soak import soak
 from tests.torture.stand_in import Plan
 from tests.torture.tls import tls_in_front_of
 from worker.local.process import Process
+from worker.local.servers import Server, start_valkey
 
 Fresh = Callable[[int], range]
 SLOW = pytest.mark.slow
@@ -126,6 +127,32 @@ def test_a_redis_that_takes_no_writes_refuses_submits_and_costs_nothing_that_it_
     own_bench.check(job)
     assert worker.exit_status is None
     assert {own_bench.computed_counts()[seed] for seed in wanted} == {1}
+
+
+@pytest.fixture
+def second(own_bench: Bench) -> Iterator[Server]:
+    """A replica of the test's Valkey."""
+    server = start_valkey(own_bench.folder / "second", own_bench.folder)
+    with redis.Redis(port=server.port) as replica:
+        replica.replicaof("127.0.0.1", own_bench.valkey.port)
+        wait_until(lambda: replica.info("replication")["master_link_status"] == "up", "a replica")
+    yield server
+    server.process.stop()
+
+
+def test_after_a_failover_behind_one_address_the_work_goes_on_at_the_new_primary(
+    own_bench: Bench, seeds: Fresh, proxy: Proxy, second: Server
+) -> None:
+    """The old primary lives on as a replica, and no connection is closed."""
+    worker = own_bench.worker(Plan(ms_per_seed=10), port=proxy.port)
+    job = own_bench.client.submit(seeds(120))
+    wait_until(lambda: own_bench.client.get(job.id).counts.done >= 8, "a beginning")
+    proxy.target = second.port
+    own_bench.redis.execute_command("FAILOVER")
+    with Client(f"redis://127.0.0.1:{second.port}/0") as client:
+        wait_until(lambda: client.get(job.id).status.is_terminal, "an end", 30)
+    own_bench.check(job)
+    assert worker.exit_status is None
 
 
 @pytest.mark.parametrize("down_s", [4, pytest.param(30, marks=SLOW), pytest.param(180, marks=SLOW)])
@@ -303,7 +330,8 @@ def test_everything_works_over_tls_and_a_stranger_is_not_trusted(
 
 
 def test_a_worker_whose_user_may_not_see_connections_works_all_the_same(own_bench: Bench, seeds: Fresh) -> None:
-    own_bench.redis.execute_command("ACL", "SETUSER", "least", "on", ">pw", "~*", "&*", "+@all", "-client|list")
+    rights = "~* &* +@all -@dangerous -client|id"
+    own_bench.redis.execute_command("ACL", "SETUSER", "least", "on", ">pw", *rights.split())
     with Client(own_bench.endpoints.redis_url.replace("redis://", "redis://least:pw@")) as client:
         with pytest.raises(redis.exceptions.NoPermissionError):
             client._redis.client_list()

@@ -89,7 +89,8 @@ class Hand:
         text = encode_celery_result(message.task_id, "SUCCESS", value)
         letter = _dead_letter(message, results, 1)
         ending = Ending(value["succeeded"], value["failed"], text, letter.encode() if letter else "")
-        self.client._run(records.finish_chunk(message, ending, ttl_s=60))
+        self.client._run(records.start_chunk(message, delivery="hand", adopt=False, alone=True, ttl_s=60))
+        self.client._run(records.finish_chunk(message, ending, delivery="hand", ttl_s=60))
 
 
 @pytest.fixture

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from typing import Any
 
 import pytest
 
-from producer.contract import QUEUE, WAKE, WORKERS_KEY, JobStatus, Priority, SeedStatus, held_key, job_key
+from producer import records
+from producer.contract import QUEUE, WAKE, WORKERS_KEY, ChunkMessage, JobStatus, Priority, SeedStatus, held_key, job_key
 from producer.errors import DeadLetterNotFound, ReplayRefused
 from producer.reconcile import looks_complete
 from tests.integration.conftest import Hand
@@ -120,6 +122,24 @@ def test_workers_look_through_all_messages_now_and_then_even_if_their_number_is_
     redis.delete(duties.RECONCILED_KEY)
     minute()
     assert redis.llen(Priority.BULK.lane) == 3
+
+
+def test_a_job_whose_id_json_escapes_is_not_missing(client: Any, hand: Hand) -> None:
+    redis = hand.client._redis
+    for name in ("café", 'a"b', "a\\b"):
+        message = ChunkMessage(name, name, 0, (1,))
+        redis.lpush(QUEUE, message.encode())
+        hand.client._run(records.start_chunk(message, delivery="1", adopt=True, alone=False, ttl_s=60))
+    assert (client.reconcile().active_jobs, client.reconcile().republished) == (3, 0)
+
+
+def test_a_clock_that_is_wrong_here_makes_no_job_forgotten(
+    client: Any, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.submit(1)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 10**6)
+    assert client.reconcile().forgotten == 0
 
 
 def test_a_message_that_a_worker_holds_is_not_missing(client: Any, hand: Hand) -> None:

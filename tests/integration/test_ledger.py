@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import redis
 
-from producer.connection import connect
+from producer.connection import NO_WRITES, connect
 from producer.contract import (
     DEAD_KEY,
     LANES,
@@ -28,7 +28,6 @@ from producer.queue import parse_queue_status, queue_status
 from worker.local.stack import Endpoints
 from worker.queue.burial import Burial
 from worker.queue.ledger import BACKWARDS_EVERY, DOUBT_S, GRACE_S, Ledger
-from worker.results import PASSING
 
 BULK = Priority.BULK.lane
 Make = Callable[..., Ledger]
@@ -164,7 +163,7 @@ def test_a_full_redis_takes_nothing_from_anybody(redis_: Any, make: Make) -> Non
     fill(redis_, *"ab")
     redis_.config_set("maxmemory", "1")
     try:
-        with pytest.raises(redis.ResponseError, match=PASSING):
+        with pytest.raises(redis.ResponseError, match=NO_WRITES):
             ledger.take()
     finally:
         redis_.config_set("maxmemory", "0")

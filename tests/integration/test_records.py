@@ -26,6 +26,7 @@ from producer.contract import (
     result_key,
     seeds_key,
 )
+from producer.dead import DeadLetter, replay_dead
 from producer.job import JobRecord
 from producer.records import Call, Ending, Start, Verdict
 from worker.local.stack import Endpoints
@@ -40,6 +41,7 @@ class Bench:
     def __init__(self, client: redis.Redis) -> None:
         self.redis: Any = client
         self.deliveries = itertools.count()
+        self.last: dict[str, str] = {}
 
     def run(self, call: Call) -> Any:
         return self.redis.register_script(call.script)(keys=call.keys, args=call.args)
@@ -55,6 +57,7 @@ class Bench:
         self, message: ChunkMessage, *, adopt: bool = False, alone: bool = False, delivery: str | None = None
     ) -> Start:
         name = str(next(self.deliveries)) if delivery is None else delivery
+        self.last[message.task_id] = name
         return Start.parse(self.run(records.start_chunk(message, delivery=name, adopt=adopt, alone=alone, ttl_s=TTL_S)))
 
     def note(self, message: ChunkMessage, seed: int, delivery: str) -> int:
@@ -66,11 +69,24 @@ class Bench:
     def start(self, message: ChunkMessage, *, adopt: bool = False) -> Verdict:
         return self.begin(message, adopt=adopt, alone=True).verdict
 
+    def condemn(self, message: ChunkMessage, seed: int, delivery: str) -> int:
+        return int(self.run(records.condemn_seed(message, seed, delivery=delivery)))
+
     def finish(
-        self, message: ChunkMessage, *, failed: int = 0, text: str = "result", letter: str = "", tag: str = ""
+        self,
+        message: ChunkMessage,
+        *,
+        failed: int = 0,
+        unwanted: int = 0,
+        text: str = "result",
+        letter: str = "",
+        tag: str = "",
+        delivery: str | None = None,
     ) -> int:
-        ending = Ending(len(message.seeds) - failed, failed, text, letter)
-        return int(self.run(records.finish_chunk(message, ending, ttl_s=TTL_S, held="held", tag=tag)))
+        """End a chunk, unless told otherwise by the delivery that began with it last."""
+        ending = Ending(len(message.seeds) - failed - unwanted, failed, text, letter)
+        name = self.last.get(message.task_id, "") if delivery is None else delivery
+        return int(self.run(records.finish_chunk(message, ending, ttl_s=TTL_S, delivery=name, held="held", tag=tag)))
 
     def record(self, job: str = "j") -> JobRecord:
         return JobRecord.parse(job, self.redis.hgetall(job_key(job)))
@@ -237,8 +253,9 @@ def test_a_foreign_chunk_that_is_not_the_first_makes_no_record(bench: Bench) -> 
 
 def test_an_adopted_record_ends_some_day_whatever_comes_next(bench: Bench) -> None:
     bench.redis.hset(facts_key("t"), "0", "done")
-    assert bench.start(ChunkMessage("t", "t", 0, (1,)), adopt=True) is Verdict.DONE
+    assert bench.start(ChunkMessage("t", "t", 0, (1,)), adopt=True) is Verdict.RUN
     assert bench.redis.ttl(job_key("t")) > 0
+    assert bench.redis.ttl(facts_key("t")) > 0
 
 
 def test_a_chunk_that_is_given_back_is_queued_again(bench: Bench) -> None:
@@ -314,19 +331,19 @@ def test_a_bulk_job_wakes_workers_that_wait_on_the_first_lane(bench: Bench) -> N
 
 def test_an_attempt_without_an_end_makes_a_chunk_suspect(bench: Bench) -> None:
     first, _ = bench.create()
-    assert bench.begin(first) == Start(Verdict.RUN, 1, 1)
-    assert bench.begin(first) == Start(Verdict.SUSPECT, 1, 1), "asking does not count"
-    assert bench.begin(first, alone=True) == Start(Verdict.RUN, 2, 2)
-    assert bench.begin(first, alone=True) == Start(Verdict.RUN, 3, 3)
+    assert bench.begin(first) == Start(Verdict.RUN, 0, 0, 1)
+    assert bench.begin(first) == Start(Verdict.SUSPECT, 1, 0, 1), "asking does not count"
+    assert bench.begin(first, alone=True) == Start(Verdict.RUN, 1, 0, 2)
+    assert bench.begin(first, alone=True) == Start(Verdict.RUN, 2, 0, 3)
     assert bench.record().counts.running == 2
 
 
 def test_a_delivery_that_asks_twice_is_answered_as_before(bench: Bench) -> None:
     first, _ = bench.create()
-    assert bench.begin(first, delivery="a") == bench.begin(first, delivery="a") == Start(Verdict.RUN, 1, 1)
-    assert bench.begin(first, delivery="b") == Start(Verdict.SUSPECT, 1, 1)
-    assert bench.begin(first, delivery="b", alone=True) == Start(Verdict.RUN, 2, 2)
-    assert bench.begin(first, delivery="b", alone=True) == Start(Verdict.RUN, 2, 2)
+    assert bench.begin(first, delivery="a") == bench.begin(first, delivery="a") == Start(Verdict.RUN, 0, 0, 1)
+    assert bench.begin(first, delivery="b") == Start(Verdict.SUSPECT, 1, 0, 1)
+    assert bench.begin(first, delivery="b", alone=True) == Start(Verdict.RUN, 1, 0, 2)
+    assert bench.begin(first, delivery="b", alone=True) == Start(Verdict.RUN, 1, 0, 2)
     assert bench.record().counts.running == 2
 
 
@@ -354,20 +371,25 @@ def test_a_condemned_seed_is_remembered_until_the_chunk_ends(bench: Bench) -> No
     first, _ = bench.create()
     bench.begin(first, alone=True, delivery="a")
     bench.note(first, 2, "a")
-    bench.run(records.condemn_seed(first, 2))
-    assert bench.begin(first, alone=True) == Start(Verdict.RUN, 2, 2, frozenset({2}))
-    bench.run(records.condemn_seed(first, 1))
+    assert bench.condemn(first, 2, "a") == 1
+    assert bench.begin(first, alone=True, delivery="b") == Start(Verdict.RUN, 1, 0, 2, frozenset({2}))
+    assert bench.condemn(first, 7, "a") == 0, "another has taken it over"
+    bench.condemn(first, 1, "b")
     assert bench.begin(first, alone=True).condemned == {1, 2}
+    bench.finish(first)
+    assert bench.condemn(first, 1, "b") == 0
+    assert bench.redis.hgetall(facts_key("j")) == {"0": "done"}
 
 
-def test_what_is_given_back_without_blame_was_no_try_of_a_seed(bench: Bench) -> None:
+@pytest.mark.parametrize("counts", [True, False])
+def test_what_is_given_back_is_no_death_at_a_seed(bench: Bench, counts: bool) -> None:
     first, _ = bench.create()
-    for delivery, counts in (("a", True), ("b", False)):
+    for delivery in "ab":
         bench.begin(first, alone=True, delivery=delivery)
         bench.note(first, 1, delivery)
         bench.give_back(first, delivery, counts=counts)
-        start = bench.begin(first, alone=True, delivery=f"after {delivery}")
-        assert (start.stopped_at, start.tries) == ((1, 1) if counts else (None, 0))
+    start = bench.begin(first, alone=True)
+    assert (start.stopped_at, start.tries, start.deaths, start.failures) == (None, 0, 0, 2 * counts)
 
 
 def test_only_who_runs_a_chunk_can_give_it_back(bench: Bench) -> None:
@@ -379,7 +401,7 @@ def test_only_who_runs_a_chunk_can_give_it_back(bench: Bench) -> None:
     assert bench.give_back(first, "other", counts=False) == 1
     assert bench.give_back(first, "other", counts=False) == 0, "once"
     assert bench.record().counts.running == 0
-    assert bench.begin(first, alone=True) == Start(Verdict.RUN, 2, 3)
+    assert bench.begin(first, alone=True) == Start(Verdict.RUN, 1, 0, 3)
 
 
 @pytest.mark.parametrize(
@@ -395,21 +417,99 @@ def test_a_message_that_is_no_chunk_of_the_job_touches_nothing(
     assert not bench.redis.exists(facts_key("j"))
 
 
-def test_a_chunk_that_is_given_back_without_blame_has_lost_no_attempt(bench: Bench) -> None:
-    first, second = bench.create()
-    bench.begin(first, delivery="a")
-    bench.give_back(first, "a", counts=False)
-    assert bench.begin(first) == Start(Verdict.RUN, 1, 2)
-    bench.begin(second, delivery="b")
-    bench.give_back(second, "b", counts=True)
-    assert bench.begin(second).verdict is Verdict.SUSPECT
+def test_a_chunk_that_is_given_back_is_no_suspect_and_failures_are_counted(bench: Bench) -> None:
+    first, _ = bench.create()
+    for delivery, counts in (("a", False), ("b", True), ("c", True)):
+        bench.begin(first, delivery=delivery)
+        bench.give_back(first, delivery, counts=counts)
+    assert bench.begin(first) == Start(Verdict.RUN, 0, 2, 4)
+
+
+def test_only_who_runs_a_chunk_can_fail_it(bench: Bench) -> None:
+    (message,) = bench.create((1, 2))
+    bench.begin(message, delivery="frozen")
+    bench.begin(message, alone=True, delivery="other")
+    assert bench.finish(message, failed=1, delivery="frozen") == 0
+    assert bench.record().counts.running == 2
+    bench.give_back(message, "other", counts=False)
+    assert bench.finish(message, failed=1, delivery="other") == 0, "it is in the queue, and will be tried again"
+    bench.begin(message, alone=True, delivery="third")
+    assert bench.finish(message, failed=1, delivery="third") == 1
+    assert bench.finish(message, delivery="frozen") == 1, "a success counts whoever brings it"
+    assert (bench.record().counts.succeeded, bench.record().counts.failed) == (2, 0)
+
+
+def test_an_end_that_was_let_go_of_takes_nothing_away(bench: Bench) -> None:
+    (message,) = bench.create((1, 2))
+    bench.begin(message, delivery="frozen")
+    bench.begin(message, alone=True, delivery="other")
+    bench.finish(message, failed=1, text="half", letter="{}", delivery="other")
+    bench.run(records.cancel_job("j"))
+    assert bench.finish(message, unwanted=2, text="empty", delivery="frozen") == 0
+    assert bench.redis.get(result_key("j")) == "half"
+    assert bench.redis.hlen(DEAD_KEY) == 1
+
+
+def test_an_end_of_a_forgotten_job_does_not_end_one_of_the_same_id(bench: Bench) -> None:
+    old, _ = bench.create((1, 2, 3, 4))
+    bench.begin(old, delivery="a")
+    bench.redis.delete(job_key("j"))
+    new, _, _, _ = bench.create((5, 6, 7, 8), chunk_size=1)
+    assert bench.finish(old, delivery="a") == 0, "another size"
+    bench.redis.delete(job_key("j"))
+    again, _ = bench.create((1, 2, 3, 4))
+    bench.begin(again, delivery="a")
+    assert bench.finish(old, unwanted=2, delivery="a") == 0, "let go of, but this job is not cancelled"
+    assert bench.record().counts.succeeded == 0
+    assert bench.start(new) is Verdict.UNKNOWN
+
+
+def test_a_job_that_is_submitted_again_after_its_record_is_gone_begins_anew(bench: Bench) -> None:
+    for message in bench.create():
+        bench.start(message)
+        bench.finish(message)
+    bench.redis.delete(job_key("j"))
+    for message in bench.create():
+        assert bench.start(message) is Verdict.RUN
+        bench.finish(message)
+    assert bench.record().status is JobStatus.SUCCEEDED
+    foreign = ChunkMessage("t", "t", 0, (1,))
+    bench.start(foreign, adopt=True)
+    bench.finish(foreign)
+    bench.redis.delete(job_key("t"))
+    assert bench.start(foreign, adopt=True) is Verdict.RUN
+
+
+def test_a_replayed_chunk_is_not_ended_by_a_late_failure(bench: Bench) -> None:
+    (message,) = bench.create((1, 2))
+    bench.begin(message, delivery="frozen")
+    bench.begin(message, alone=True, delivery="other")
+    letter = DeadLetter("j", "", "", job_id="j", seeds=(1, 2))
+    bench.finish(message, failed=1, letter=letter.encode(), delivery="other")
+    assert bench.run(replay_dead(letter)) == 1
+    assert bench.finish(message, failed=1, delivery="frozen") == 0
+    assert bench.start(message) is Verdict.RUN
+
+
+def test_a_redis_user_who_may_not_publish_can_still_record(bench: Bench, quiet: Endpoints) -> None:
+    (message,) = bench.create((1, 2))
+    bench.redis.hset("held", "1.0", "message")
+    user = "ACL SETUSER mute on >secret ~* +@all resetchannels"
+    bench.redis.execute_command(*user.split())
+    mute = redis.Redis.from_url(quiet.redis_url, username="mute", password="secret", decode_responses=True)
+    ending = Ending(2, 0, "result")
+    call = records.finish_chunk(message, ending, ttl_s=TTL_S, delivery="", held="held", tag="1.0")
+    assert mute.register_script(call.script)(keys=call.keys, args=call.args) == 1
+    mute.close()
+    bench.redis.execute_command("ACL", "DELUSER", "mute")
+    assert bench.record().status is JobStatus.SUCCEEDED
 
 
 def test_an_end_leaves_no_counters_behind(bench: Bench) -> None:
     first, _ = bench.create()
     bench.begin(first, delivery="a")
     bench.note(first, 1, "a")
-    bench.run(records.condemn_seed(first, 1))
+    bench.condemn(first, 1, "a")
     bench.note(first, 2, "a")
     bench.finish(first)
     assert bench.redis.hgetall(facts_key("j")) == {"0": "done"}
@@ -468,7 +568,7 @@ def test_a_canceled_chunk_counts_what_had_ended_and_the_rest_as_canceled(bench: 
     (message,) = bench.create((1, 2, 3), chunk_size=3)
     bench.start(message)
     bench.run(records.cancel_job("j"))
-    bench.run(records.finish_chunk(message, Ending(1, 0, "part"), ttl_s=TTL_S))
+    bench.finish(message, unwanted=2)
     counts = bench.record().counts
     assert (counts.running, counts.succeeded, counts.canceled) == (0, 1, 2)
     assert bench.record().status is JobStatus.CANCELED

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.stub import Stubber
 
 from worker.errors import ObjectMissing, StorageError, StorageUnreachable
 from worker.local.process import free_port
@@ -29,6 +30,31 @@ def test_what_is_put_is_got(store: ObjectStore) -> None:
     store.delete("a/b.json")
     with pytest.raises(ObjectMissing, match=r"a/b\.json"):
         store.get("a/b.json")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "passes"),
+    [
+        (503, "SlowDown", True),
+        (429, "TooManyRequests", True),
+        (429, "", True),
+        (408, "", True),
+        (400, "RequestTimeout", True),
+        (409, "OperationAborted", True),
+        (400, "ExpiredToken", True),
+        (403, "RequestTimeTooSkewed", True),
+        (403, "AccessDenied", False),
+        (400, "EntityTooLarge", False),
+    ],
+)
+def test_a_store_that_has_too_much_to_do_is_told_from_one_that_refuses(
+    store: ObjectStore, status: int, code: str, passes: bool
+) -> None:
+    with Stubber(store._s3) as stub:
+        stub.add_client_error("put_object", service_error_code=code, http_status_code=status)
+        with pytest.raises(StorageError) as caught:
+            store.put("a/b", b"", "text/plain")
+    assert isinstance(caught.value, StorageUnreachable) is passes
 
 
 def test_keys_are_listed_in_order_beyond_one_page(store: ObjectStore) -> None:

@@ -31,12 +31,13 @@ class Link:
 class Proxy:
     """Forwards to a port of 127.0.0.1; what it does is changed while it runs.
 
-    ``delay_s`` is added to every piece in each direction; ``hold_replies`` keeps what the server answers, ``hold``
-    keeps everything, as a network does that is cut without a word; ``refuse`` turns new connections away.
+    New connections go to ``target``. ``delay_s`` is added to every piece in each direction; ``hold_replies`` keeps what
+    the server answers, ``hold`` keeps everything, as a network does that is cut without a word; ``refuse`` turns new
+    connections away.
     """
 
     def __init__(self, target: int, *, delay_s: float = 0.0) -> None:
-        self._target = target
+        self.target = target
         self.delay_s = delay_s
         self.hold_replies = False
         self.hold = False
@@ -76,7 +77,7 @@ class Proxy:
             except OSError:
                 return
             try:
-                server = None if self.refuse else socket.create_connection(("127.0.0.1", self._target))
+                server = None if self.refuse else socket.create_connection(("127.0.0.1", self.target))
             except OSError:
                 server = None
             if server is None:

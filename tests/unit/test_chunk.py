@@ -96,7 +96,7 @@ def test_a_chunk_that_its_job_has_not_is_refused_and_nothing_is_recorded() -> No
 
 
 def test_a_redelivered_chunk_skips_what_is_published() -> None:
-    recorder, mill = FakeRecorder(Start(Verdict.RUN, attempts=1, deliveries=2)), FakeMill(published=[7, 9])
+    recorder, mill = FakeRecorder(Start(Verdict.RUN, deliveries=2)), FakeMill(published=[7, 9])
     run(recorder, mill)
     assert (recorder.said[-1], mill.calls) == (GOOD, [[8]])
 
@@ -108,8 +108,21 @@ def test_while_it_cannot_be_told_what_is_published_nothing_is_computed() -> None
     assert mill.calls == []
 
 
+@pytest.mark.parametrize(("failures", "goes_back"), [(0, True), (MAX_ATTEMPTS - 1, False)])
+def test_a_seed_that_can_never_be_looked_for_is_computed_at_the_last_attempt(failures: int, goes_back: bool) -> None:
+    recorder = FakeRecorder(Start(Verdict.RUN, failures=failures, deliveries=2))
+    mill = FakeMill(published=[7, 9])
+    mill.find = lambda seeds, order: [succeed(7), GivenBack("odd", counts=True), succeed(9)]  # type: ignore[method-assign]
+    if goes_back:
+        with pytest.raises(GivenBack):
+            run(recorder, mill)
+    else:
+        run(recorder, mill)
+        assert (recorder.said[-1], mill.calls) == (GOOD, [[8]])
+
+
 def test_a_suspect_is_asked_for_again_alone_and_run_seed_by_seed() -> None:
-    recorder = FakeRecorder(Start(Verdict.SUSPECT), Start(Verdict.RUN, attempts=2, deliveries=2))
+    recorder = FakeRecorder(Start(Verdict.SUSPECT), Start(Verdict.RUN, deaths=1, deliveries=2))
     mill = FakeMill(published=[7])
     run(recorder, mill)
     assert recorder.said == ["start", "start alone", "begins 8", "begins 9", GOOD]
@@ -118,7 +131,7 @@ def test_a_suspect_is_asked_for_again_alone_and_run_seed_by_seed() -> None:
 
 def stopped(seed: int, tries: int, **more: Any) -> FakeRecorder:
     """Return a recorder of a chunk whose worker died at a seed."""
-    start = Start(Verdict.RUN, attempts=4, deliveries=4, stopped_at=seed, tries=tries, **more)
+    start = Start(Verdict.RUN, deaths=3, deliveries=4, stopped_at=seed, tries=tries, **more)
     return FakeRecorder(Start(Verdict.SUSPECT), start)
 
 
@@ -145,6 +158,13 @@ def test_a_seed_after_the_one_that_workers_died_at_is_not_blamed() -> None:
     assert recorder.said[2:] == ["begins 8", "begins 9", GOOD]
 
 
+def test_the_seed_that_a_worker_died_at_is_the_first_to_be_tried() -> None:
+    """Otherwise seeds before it that fail, and so are never published, would keep two deaths from coming in a row."""
+    recorder = stopped(9, 1)
+    run(recorder, FakeMill())
+    assert recorder.said[2:] == ["begins 9", "begins 7", "begins 8", GOOD]
+
+
 def test_condemned_seeds_stay_so_and_a_second_culprit_is_found_after_the_first() -> None:
     recorder, mill = stopped(8, 2, condemned=frozenset({7})), FakeMill()
     run(recorder, mill)
@@ -153,14 +173,16 @@ def test_condemned_seeds_stay_so_and_a_second_culprit_is_found_after_the_first()
 
 
 @pytest.mark.parametrize(
-    ("counts", "attempts", "back"), [(True, 1, True), (True, MAX_ATTEMPTS, False), (False, MAX_ATTEMPTS, True)]
+    ("counts", "failures", "back"),
+    [(True, 0, True), (True, MAX_ATTEMPTS - 2, True), (True, MAX_ATTEMPTS - 1, False), (False, 9, True)],
 )
 def test_what_is_to_be_tried_again_goes_back_while_there_are_attempts_left(
-    counts: bool, attempts: int, back: bool
+    counts: bool, failures: int, back: bool
 ) -> None:
     reason = GivenBack("memory", counts=counts)
     reason.__cause__ = MemoryError("no more")
-    recorder, mill = FakeRecorder(Start(Verdict.RUN, attempts=attempts)), FakeMill(outcomes={8: reason})
+    start = Start(Verdict.RUN, deaths=5, failures=failures)
+    recorder, mill = FakeRecorder(start), FakeMill(outcomes={8: reason})
     if back:
         with pytest.raises(GivenBack):
             run(recorder, mill)
@@ -170,15 +192,15 @@ def test_what_is_to_be_tried_again_goes_back_while_there_are_attempts_left(
         assert recorder.results[1].error == {"type": "MemoryError", "message": "no more"}
 
 
-@pytest.mark.parametrize("attempts", [1, MAX_ATTEMPTS])
-def test_an_error_that_is_no_seeds_fails_the_chunk_at_its_last_attempt_only(attempts: int) -> None:
-    recorder, mill = FakeRecorder(Start(Verdict.RUN, attempts=attempts)), FakeMill()
+@pytest.mark.parametrize("failures", [0, MAX_ATTEMPTS - 1])
+def test_an_error_that_is_no_seeds_fails_the_chunk_at_its_last_attempt_only(failures: int) -> None:
+    recorder, mill = FakeRecorder(Start(Verdict.RUN, deaths=5, failures=failures)), FakeMill()
 
     def escape(seeds: Sequence[int], order: Order) -> list[Outcome]:
         raise LookupError("a bug")
 
     mill.process = escape  # type: ignore[method-assign]
-    if attempts < MAX_ATTEMPTS:
+    if failures < MAX_ATTEMPTS - 1:
         with pytest.raises(LookupError):
             run(recorder, mill)
     else:
@@ -256,7 +278,9 @@ def test_a_closed_gate_sends_those_who_wait_back(gate: Gate) -> None:
 
 def test_canceling_a_job_lets_go_of_its_orders_alone() -> None:
     running = Running()
-    with running.order("a") as first, running.order("a") as second, running.order("b") as other:
+    a, b = (Delivery(ChunkMessage(job, job, 0, (1,)), job) for job in "ab")
+    with running.order(a) as first, running.order(a) as second, running.order(b) as other:
+        assert running.deliveries() == [a, a, b]
         assert running.jobs() == ["a", "b"]
         running.cancel("a")
         assert (first.wanted, second.wanted, other.wanted) == (False, False, True)

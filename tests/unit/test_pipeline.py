@@ -195,6 +195,7 @@ def test_one_object_that_the_store_keeps_refusing_goes_back_alone(make: Make) ->
 
     outcomes = make(FakeModel(), Partly(), patience_s=0.3).process(range(6), Order())
     assert isinstance(outcomes[3], GivenBack)
+    assert outcomes[3].counts, "the store has answered others"
     assert [seed for seed, outcome in enumerate(outcomes) if isinstance(outcome, SeedResult)] == [0, 1, 2, 4, 5]
 
 
@@ -260,7 +261,7 @@ def test_an_error_that_cannot_be_told_ends_its_seed_all_the_same(make: Make) -> 
             assert outcome.counts
 
 
-@pytest.mark.parametrize("error", [MemoryError(), SystemExit(1), RuntimeError("can't start new thread")])
+@pytest.mark.parametrize("error", [MemoryError(), SystemExit(1), RuntimeError("can't start new thread"), Untellable()])
 def test_what_escapes_a_batch_costs_an_attempt_and_not_the_device_thread(
     make: Make, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:

@@ -117,9 +117,9 @@ class Ledger:
         with self._lock:
             self._open = False
 
-    def ping(self) -> None:
-        """Raise what the Redis client raises if Redis does not answer."""
-        self._redis.ping()
+    def probe(self) -> None:
+        """Raise what the Redis client raises if Redis does not answer, or takes no writes; changes nothing."""
+        self._redis.zadd(WORKERS_KEY, {self.id: 0}, xx=True, gt=True)
 
     def take(self) -> list[Taken]:
         """Take as many messages as there is room for, the most urgent first."""
@@ -170,8 +170,7 @@ class Ledger:
 
     def beat(self, facts: Mapping[str, Any]) -> None:
         """Say that this worker lives, pay what is owed, and give back what came in a reply that was lost."""
-        connection = self._redis.client_id()
-        text = json.dumps({**facts, "id": self.id, "connection": connection}, sort_keys=True)
+        text = json.dumps({**facts, "id": self.id, "connection": self._connection()}, sort_keys=True)
         tags = self._run("beat", [WORKERS_KEY, WORKER_FACTS_KEY, self.key], [self.id, self._lease_ms, text])
         now = time.monotonic()
         if now - self._heard > self._lease_ms / 2000:
@@ -237,8 +236,20 @@ class Ledger:
     def _is_coming(self, tag: str) -> bool:
         return bool(self._taking) and tag.startswith(self._taking)
 
+    def _connection(self) -> int | None:
+        """Return the number of a connection of this worker, or ``None`` where that is not to be had."""
+        try:
+            return int(self._redis.client_id())
+        except redis.ResponseError as error:
+            log.debug("a connection has no number", action="client_id_refused", error=str(error))
+            return None
+
     def _server_is_new(self) -> bool:
-        return int(self._redis.info("server")["uptime_in_seconds"]) < GRACE_S
+        try:
+            return int(self._redis.info("server")["uptime_in_seconds"]) < GRACE_S
+        except redis.ResponseError as error:
+            log.debug("the age of the server cannot be seen", action="info_refused", error=str(error))
+            return False
 
     def _doubt_the_disconnected(self) -> None:
         """Shorten the lease of workers whose connection is closed; where that cannot be asked, leases run out."""

@@ -20,6 +20,7 @@ from celery.worker.state import maybe_shutdown
 from kombu.transport import TRANSPORT_ALIASES, virtual
 from kombu.transport import redis as kombu_redis
 
+from producer.connection import takes_no_writes
 from producer.contract import LANES, QUEUE
 from worker.errors import MalformedMessage
 from worker.queue.burial import Burial
@@ -107,6 +108,9 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]  # kombu has no types
         except self.connection_errors:
             connection.disconnect()
             raise
+        except redis.exceptions.ReadOnlyError as error:  # a replica now: the primary may be elsewhere
+            connection.disconnect()
+            raise redis.ConnectionError(str(error)) from error
         except redis.ResponseError as error:
             log.error("the queue cannot be waited on", action="take_refused", error=str(error))
             time.sleep(PAUSE_S)
@@ -158,14 +162,19 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]  # kombu has no ty
     Channel = Channel
 
     def establish_connection(self) -> Any:
-        """Connect; wait here for a Redis that does not answer, since Celery's own pauses grow to half a minute."""
+        """Connect; wait here for a Redis that does not answer or takes no writes.
+
+        Celery's own pauses grow to half a minute, and a refused write would end the worker.
+        """
         ledger = self.client.transport_options["ledger"]
         while True:
             try:
-                ledger.ping()
+                ledger.probe()
                 break
-            except (redis.ConnectionError, redis.TimeoutError) as error:
-                log.warning("Redis away, waiting", action="redis_waiting", error=str(error))
+            except redis.RedisError as error:
+                if isinstance(error, redis.ResponseError) and not takes_no_writes(error):
+                    raise
+                log.warning("Redis away or not writable, waiting", action="redis_waiting", error=str(error))
                 maybe_shutdown()
                 time.sleep(PAUSE_S)
         return super().establish_connection()

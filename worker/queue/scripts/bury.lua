@@ -10,7 +10,7 @@ for i = 5, #ARGV, 5 do
   redis.call('ZADD', KEYS[3], now, ARGV[i + 1])
   local ours = redis.call('EXISTS', ARGV[4] .. task, ARGV[4] .. string.gsub(task, '%.%d+$', '')) > 0
   if task ~= '' and not ours and redis.call('SET', ARGV[3] .. task, result, 'NX', 'PX', ARGV[2]) then
-    redis.call('PUBLISH', ARGV[3] .. task, result)
+    redis.pcall('PUBLISH', ARGV[3] .. task, result)
   end
   redis.call('HDEL', KEYS[1], ARGV[i])
 end
