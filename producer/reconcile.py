@@ -116,7 +116,7 @@ def find_missing(client: redis.Redis, jobs: list[str]) -> set[Missing]:
         chunks = int(connection.hget(job_key(job), "chunks") or 0)
         facts = connection.hgetall(facts_key(job))
         for chunk in range(chunks):
-            open_ = facts.get(str(chunk)) in (None, "running")
+            open_ = facts.get(str(chunk)) in (None, "running", "dropped")
             if open_ and chunk_task_id(job, chunk, chunks) not in present:
                 missing.add(Missing(job, chunk))
     return missing

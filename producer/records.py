@@ -18,10 +18,12 @@ from producer.contract import (
     ACTIVE_KEY,
     DEAD_INDEX_KEY,
     DEAD_KEY,
+    HELD_KEY_PREFIX,
     MAX_DEAD_LETTERS,
     MAX_JOB_CHUNKS,
     QUEUE,
     WAKE,
+    WORKERS_KEY,
     ChunkMessage,
     Priority,
     chunk_task_id,
@@ -67,6 +69,8 @@ class Verdict(StrEnum):
     EXPIRED = "expired"
     UNKNOWN = "unknown"
     """The job has no such chunk."""
+    GONE = "gone"
+    """The worker was taken for dead and its messages were given back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,16 +171,22 @@ def cancel_job(job_id: str) -> Call:
     return Call(SCRIPTS["cancel_job"], [job_key(job_id), seeds_key(job_id), ACTIVE_KEY], [job_id])
 
 
-def start_chunk(message: ChunkMessage, *, delivery: str, adopt: bool, alone: bool, ttl_s: int) -> Call:
+def delivery_name(held: str, tag: str) -> str:
+    """Return what tells one taking of a message from all others: key of the messages held, and tag there."""
+    return f"{held} {tag}"
+
+
+def start_chunk(message: ChunkMessage, *, held: str, tag: str, adopt: bool, alone: bool, ttl_s: int) -> Call:
     """Begin with a chunk; :meth:`Start.parse` reads the answer.
 
-    ``delivery`` names this taking of the message among all there ever are; ``adopt`` makes the record that a foreign
-    app did not write; ``alone`` says that nothing else is at work.
+    ``held`` is the key of the messages that the worker holds, this one under ``tag``; ``adopt`` makes the record that a
+    foreign app did not write; ``alone`` says that nothing else is at work.
     """
     job = message.job_id
     args: list[str | int] = [job, message.chunk, len(message.seeds), int(adopt), int(alone)]
-    args += [ttl_s * 1000, TOMBSTONE_S * 1000, pack(message.seeds) if adopt else "", delivery]
-    return Call(SCRIPTS["start_chunk"], [job_key(job), facts_key(job), seeds_key(job), ACTIVE_KEY], args)
+    args += [ttl_s * 1000, TOMBSTONE_S * 1000, pack(message.seeds) if adopt else ""]
+    args += [delivery_name(held, tag), tag]
+    return Call(SCRIPTS["start_chunk"], [job_key(job), facts_key(job), seeds_key(job), ACTIVE_KEY, held], args)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,19 +199,18 @@ class Ending:
     dead_letter: str = ""
 
 
-def finish_chunk(
-    message: ChunkMessage, ending: Ending, *, ttl_s: int, delivery: str, held: str = "", tag: str = ""
-) -> Call:
+def finish_chunk(message: ChunkMessage, ending: Ending, *, held: str, tag: str, ttl_s: int) -> Call:
     """Store the result of a chunk, count its seeds and acknowledge its message.
 
-    ``held`` is the key of the messages that the worker holds. Answers 1, or 0 if that is not counted: it had succeeded
-    before, or this is no success and ``delivery`` does not run it (any more).
+    ``held`` and ``tag`` as for :func:`start_chunk`. Answers 1, or 0 if that is not counted: it had succeeded before, or
+    this is no success and another delivery runs it; or -1 if this is none and nobody runs it: the message is not
+    acknowledged then and has to go back.
     """
     job, task = message.job_id, message.task_id
     keys = [job_key(job), facts_key(job), result_key(task), seeds_key(job), ACTIVE_KEY, held, DEAD_KEY, DEAD_INDEX_KEY]
     args: list[str | int] = [job, message.chunk, len(message.seeds), ending.succeeded, ending.failed]
     args += [ending.celery_result, ttl_s * 1000, TOMBSTONE_S * 1000, tag, task, ending.dead_letter, MAX_DEAD_LETTERS]
-    args.append(delivery)
+    args.append(delivery_name(held, tag))
     return Call(SCRIPTS["finish_chunk"], keys, args)
 
 
@@ -229,8 +238,9 @@ def condemn_seed(message: ChunkMessage, seed: int, *, delivery: str) -> Call:
 
 
 def note_seed(message: ChunkMessage, seed: int, *, delivery: str) -> Call:
-    """Note that a chunk that is run alone begins with a seed; answers how many attempts in a row did so."""
-    return Call(SCRIPTS["note_seed"], [facts_key(message.job_id)], [message.chunk, seed, delivery])
+    """Note that a chunk that is run alone begins with a seed; answers how many attempts in a row did so and died."""
+    keys = [facts_key(message.job_id), WORKERS_KEY]
+    return Call(SCRIPTS["note_seed"], keys, [message.chunk, seed, delivery, HELD_KEY_PREFIX])
 
 
 def republish_chunk(message: ChunkMessage) -> Call:

@@ -68,6 +68,8 @@ class ChunkRunner:
             message = delivery.message
             part = f"chunk={message.chunk} with {len(message.seeds)} seeds"
             raise InvalidMessage(f"{part} is none of job {message.job_id}: use the seedmill client")
+        if start.verdict is Verdict.GONE:
+            raise GivenBack("this worker was taken for dead, and another has the message")
         if start.verdict is not Verdict.RUN:
             log.info("chunk not run", action="chunk_dropped", reason=str(start.verdict))
             self._recorder.drop(delivery, start.verdict)

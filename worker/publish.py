@@ -48,6 +48,10 @@ class Store(Protocol):
         """Return the bytes under ``key``, or raise :class:`~worker.errors.ObjectMissing`."""
         ...
 
+    def delete(self, key: str) -> None:
+        """Delete what is under ``key``."""
+        ...
+
     def uri(self, key: str) -> str:
         """Return the address of ``key``."""
         ...
@@ -59,9 +63,9 @@ class Publisher:
     Args:
         store: where they go.
         model: whose results they are.
-        patience_s: seconds that a seed waits for a store that does not answer, before it goes back to the queue.
-            If the store has answered others in that time, that was one of its attempts; if it has answered nobody,
-            :class:`~worker.errors.StorageSilent` says so.
+        patience_s: seconds that a seed waits for a store that does not answer, before it goes back to the queue. The
+            store is then asked the same of an object that nobody needs: if it does that, the seed has lost one of its
+            attempts; if not, :class:`~worker.errors.StorageSilent` says so.
     """
 
     def __init__(self, store: Store, model: ModelInfo, *, patience_s: float) -> None:
@@ -69,7 +73,6 @@ class Publisher:
         self._model = model
         self._patience_s = patience_s
         self._stopping = threading.Event()
-        self._answered = time.monotonic()
 
     def stop_waiting(self) -> None:
         """Wait no more for a store that does not answer: the worker is stopping."""
@@ -104,9 +107,9 @@ class Publisher:
         """
         model, seed = self._model, item.seed
         try:
-            document = self._persist(item, lambda: self._store.get(metadata_key(model.id, seed)))
+            document = self._persist(item, lambda: self._store.get(metadata_key(model.id, seed)), self._can_read)
             facts = json.loads(document)
-            png = self._persist(item, lambda: self._store.get(image_key(model.id, seed)))
+            png = self._persist(item, lambda: self._store.get(image_key(model.id, seed)), self._can_read)
             if hashlib.sha256(png).hexdigest() == facts["image"]["sha256"]:
                 return self._result(seed, facts, {"total_ms": milliseconds(item.entered)})
         except ObjectMissing:
@@ -135,28 +138,50 @@ class Publisher:
         )
 
     def _put(self, item: Work, key: str, data: bytes, content_type: str) -> None:
-        self._persist(item, lambda: self._store.put(key, data, content_type))
+        self._persist(item, lambda: self._store.put(key, data, content_type), self._can_write)
 
-    def _persist(self, item: Work, call: Callable[[], Value]) -> Value:
-        """Return what ``call`` returns, waiting for a store that does not answer while the seed is wanted."""
-        began = time.monotonic()
+    def _persist(self, item: Work, call: Callable[[], Value], is_able: Callable[[Work], bool]) -> Value:
+        """Return what ``call`` returns, waiting for a store that does not answer while the seed is wanted.
+
+        ``is_able`` asks the store the same of another object.
+        """
+        deadline = time.monotonic() + self._patience_s
         pause = RETRY_FIRST_S
+        able = False
         while True:
             try:
-                value = call()
+                return call()
             except StorageUnreachable as error:
+                if able:
+                    raise GivenBack(str(error), counts=True) from error
                 if not item.wanted:
                     raise GivenBack(str(error)) from error
-                if time.monotonic() > began + self._patience_s:
-                    silent = self._answered < began
-                    raise (StorageSilent(str(error)) if silent else GivenBack(str(error), counts=True)) from error
+                if time.monotonic() > deadline:
+                    able = is_able(item)  # then it is asked once more: it may be back since a moment
+                    if not able:
+                        raise StorageSilent(str(error)) from error
+                    continue
                 log.warning("storage away, waiting", action="storage_waiting", seed=item.seed, error=str(error))
                 if self._stopping.wait(pause * random.uniform(0.5, 1.5)):  # noqa: S311  # jitter is no secret
                     raise GivenBack(f"stopping while {error}") from error
                 pause = min(2 * pause, RETRY_MAX_S)
-            except StorageError:
-                self._answered = time.monotonic()
-                raise
-            else:
-                self._answered = time.monotonic()
-                return value
+
+    def _can_read(self, item: Work) -> bool:
+        """Return whether the store answers for an object that is not there."""
+        try:
+            self._store.get(self._probe_key(item))
+        except StorageError as error:
+            return not isinstance(error, StorageUnreachable)
+        return True
+
+    def _can_write(self, item: Work) -> bool:
+        """Return whether the store keeps another object, which is then deleted."""
+        try:
+            self._store.put(self._probe_key(item), b"", METADATA_CONTENT_TYPE)
+            self._store.delete(self._probe_key(item))
+        except StorageError as error:
+            return not isinstance(error, StorageUnreachable)
+        return True
+
+    def _probe_key(self, item: Work) -> str:
+        return f"{self._model.id}/probe_{item.seed:010d}"

@@ -31,11 +31,15 @@ from producer.contract import (
 from producer.dead import DeadLetter
 from producer.errors import QueueError, QueueUnreachable
 from producer.records import Call, Ending, Start, Verdict
+from worker.errors import GivenBack
 
 log = structlog.get_logger(__name__)
 
 RETRY_FIRST_S = 0.1
 RETRY_MAX_S = 2.0
+
+UNCLAIMED = -1
+"""Answer to the end of a chunk that nobody runs."""
 
 REASONS = {
     Verdict.DONE: "the chunk had ended before",
@@ -76,21 +80,24 @@ class Recorder:
 
     def start(self, delivery: Delivery, *, alone: bool) -> Start:
         """Begin with a chunk; says whether to run it. ``alone``: nothing else is at work."""
-        name = self._name(delivery)
-        call = records.start_chunk(
-            delivery.message, delivery=name, adopt=delivery.adopt, alone=alone, ttl_s=self._ttl_s
-        )
+        message, adopt, tag = delivery.message, delivery.adopt, delivery.tag
+        call = records.start_chunk(message, held=self._held, tag=tag, adopt=adopt, alone=alone, ttl_s=self._ttl_s)
         return Start.parse(self._run(call))
 
     def finish(self, delivery: Delivery, results: Sequence[SeedResult], attempts: int) -> dict[str, Any]:
-        """Store the result of a chunk, count its seeds, acknowledge; returns the value of the Celery result."""
+        """Store the result of a chunk, count its seeds, acknowledge; returns the value of the Celery result.
+
+        Raises:
+            GivenBack: seeds failed, and it is not run here (any more).
+        """
         message = delivery.message
         value = chunk_result(message, results)
         text = encode_celery_result(message.task_id, "SUCCESS", value)
         letter = _dead_letter(message, results, attempts)
         ending = Ending(value["succeeded"], value["failed"], text, letter.encode() if letter else "")
-        name, ttl_s = self._name(delivery), self._ttl_s
-        self._run(records.finish_chunk(message, ending, ttl_s=ttl_s, delivery=name, held=self._held, tag=delivery.tag))
+        call = records.finish_chunk(message, ending, held=self._held, tag=delivery.tag, ttl_s=self._ttl_s)
+        if self._run(call) == UNCLAIMED:
+            raise GivenBack("seeds failed of a chunk that was given back meanwhile")
         return value
 
     def drop(self, delivery: Delivery, verdict: Verdict) -> None:
@@ -125,8 +132,7 @@ class Recorder:
         self._redis.close()
 
     def _name(self, delivery: Delivery) -> str:
-        """Return what tells this taking of a message from all others: the worker, and its number there."""
-        return f"{self._held} {delivery.tag}"
+        return records.delivery_name(self._held, delivery.tag)
 
     def _run(self, call: Call) -> Any:
         """Carry out a call; wait, with what it brings in hand, for a Redis that is away or takes no writes.
@@ -142,6 +148,7 @@ class Recorder:
             except QueueError as error:
                 if not isinstance(error, QueueUnreachable) and not takes_no_writes(error.__cause__):
                     raise
+                self._redis.connection_pool.disconnect(inuse_connections=False)  # the primary may be elsewhere now
                 log.warning("Redis away or not writable, waiting", action="redis_waiting", error=str(error))
                 if self._stopping.wait(pause * random.uniform(0.5, 1.5)):  # noqa: S311  # jitter is no secret
                     raise

@@ -207,7 +207,7 @@ class Service:
         self._ledger.stop_taking()
         self._pipeline.stop_waiting()
         self._gate.close()
-        for seconds, call in ((timeout_s, self._drain_is_over), (timeout_s + LEAVE_S, self._leave_at_once)):
+        for seconds, call in ((timeout_s, self._drain_is_over), (timeout_s + 2 * LEAVE_S, self._leave_at_once)):
             timer = threading.Timer(seconds, call)
             timer.daemon = True
             timer.start()

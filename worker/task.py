@@ -77,9 +77,9 @@ class Handler:
     def _give_back(self, delivery: Delivery, error: QueueError | GivenBack) -> None:
         """Put a chunk back; that is one of its attempts only if it may be the cause."""
         log.warning("chunk given back", action="chunk_given_back", error=str(error))
-        time.sleep(GIVE_BACK_PAUSE_S)
         with suppress(QueueError):
             self._recorder.give_back(delivery, counts=isinstance(error, GivenBack) and error.counts)
+        time.sleep(GIVE_BACK_PAUSE_S)
         self._ledger.give_back(delivery.tag)
 
 

@@ -1,10 +1,15 @@
--- A chunk that nobody wants any more is not run: store why, unless it has a result, and acknowledge the message.
+-- A chunk that nobody wants any more is not run: say why, and acknowledge the message.
 -- KEYS: job record, chunk facts, Celery result, messages held.
 -- ARGV: chunk, seeds in the chunk, Celery result text, lifetime ms, delivery tag.
--- Returns 1 if the reason was stored, 0 if the chunk had ended before.
+-- Returns 1 if the reason was stored, 0 if there is nothing to say: the chunk has ended, or its job goes on.
 redis.call('HDEL', KEYS[4], ARGV[5])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local status, expires = unpack(redis.call('HMGET', KEYS[1], 'status', 'expires_ms'))
 local fact = redis.call('HGET', KEYS[2], ARGV[1])
 if fact and fact ~= 'running' and fact ~= 'dropped' then
+  return 0
+elseif status and status ~= 'canceled' and now < tonumber(expires) then
   return 0
 end
 redis.call('SET', KEYS[3], ARGV[3], 'PX', ARGV[4])

@@ -5,25 +5,30 @@
 -- delivery tag, task id, dead letter or '', most dead letters, delivery. Succeeded and failed are fewer if the job was
 -- cancelled.
 -- Returns 1 if this call counted, 0 if not: a success counts whoever brings it, unless there was one before; everything
--- else only from the delivery that runs the chunk, since others try again what had failed.
-redis.call('HDEL', KEYS[6], ARGV[9])
+-- else only from the delivery that runs the chunk, since others try again what had failed. Returns -1 if nobody seems to
+-- run it: then the message is not acknowledged, and has to go back.
 local chunk, size, succeeded, failed = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local status, total, chunk_size, ttl = unpack(redis.call('HMGET', KEYS[1], 'status', 'total', 'chunk_size', 'ttl_ms'))
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local status, total, chunk_size, ttl, expires =
+  unpack(redis.call('HMGET', KEYS[1], 'status', 'total', 'chunk_size', 'ttl_ms', 'expires_ms'))
 local fact, by = unpack(redis.call('HMGET', KEYS[2], chunk, chunk .. ':by'))
 local before = {string.match(fact or '', '^failed:(%d+):(%d+)$')}
-if fact == 'done' or (succeeded < size and (fact ~= 'running' or by ~= ARGV[13])) then
-  return 0
-elseif total and size ~= math.min(tonumber(chunk_size), total - chunk * chunk_size) then
-  return 0
-elseif succeeded + failed < size and status ~= 'canceled' then
+local foreign = total and size ~= math.min(tonumber(chunk_size), total - chunk * chunk_size)
+local partial = succeeded + failed < size and status ~= 'canceled'
+local ended, whole = fact == 'done' or before[1], succeeded == size
+local mine = fact == 'running' and by == ARGV[13]
+if not (whole or ended or foreign) and (fact ~= 'running' or (mine and partial)) then
+  return -1
+end
+redis.call('HDEL', KEYS[6], ARGV[9])
+if fact == 'done' or foreign or not (whole or (mine and not partial)) then
   return 0
 end
 ttl = ttl or ARGV[7]
 local keep = string.format('%.0f', ttl + ARGV[8])
 redis.call('SET', KEYS[3], ARGV[6], 'PX', keep)
 redis.pcall('PUBLISH', KEYS[3], ARGV[6])
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if ARGV[11] ~= '' then
   redis.call('HSET', KEYS[7], ARGV[10], ARGV[11])
   redis.call('ZADD', KEYS[8], now, ARGV[10])
@@ -50,10 +55,12 @@ for _, name in ipairs({':by', ':open', ':failures', ':deliveries', ':condemned',
 end
 redis.call('HINCRBY', KEYS[1], 'succeeded', succeeded - (before[1] or 0))
 redis.call('HINCRBY', KEYS[1], 'failed', failed - (before[2] or 0))
-redis.call('HSET', KEYS[1], 'expires_ms', string.format('%.0f', now + ttl))
-redis.call('PEXPIRE', KEYS[1], keep)
-redis.call('PEXPIRE', KEYS[2], keep)
-redis.call('PEXPIRE', KEYS[4], keep)
+if now < tonumber(expires) then
+  redis.call('HSET', KEYS[1], 'expires_ms', string.format('%.0f', now + ttl))
+  redis.call('PEXPIRE', KEYS[1], keep)
+  redis.call('PEXPIRE', KEYS[2], keep)
+  redis.call('PEXPIRE', KEYS[4], keep)
+end
 local good, bad, chunks = unpack(redis.call('HMGET', KEYS[1], 'succeeded', 'failed', 'chunks'))
 if good + bad < tonumber(total) then
   return 1

@@ -3,7 +3,7 @@
 -- Returns 1 if it was enqueued.
 local status = redis.call('HGET', KEYS[1], 'status')
 local fact = redis.call('HGET', KEYS[2], ARGV[1])
-if (status ~= 'queued' and status ~= 'running') or (fact and fact ~= 'running') then
+if (status ~= 'queued' and status ~= 'running') or (fact and fact ~= 'running' and fact ~= 'dropped') then
   return 0
 end
 redis.call('RPUSH', KEYS[4], ARGV[3])

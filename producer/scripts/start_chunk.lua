@@ -2,11 +2,15 @@
 -- many were given back as failures; the deliveries so far, with this one; the seeds of it that were condemned, between
 -- commas; and the seed that the last attempt stopped at, with how many attempts in a row did, as in '7:2', or ''.
 -- 'run'; 'suspect': an earlier attempt ended without a word, so ask again once nothing else is at work; 'done',
--- 'canceled', 'expired': it is not to be run; 'unknown': the message is none of that job's.
--- KEYS: job record, chunk facts, seeds, active jobs.
+-- 'canceled', 'expired': it is not to be run; 'unknown': the message is none of that job's; 'gone': the worker does not
+-- hold the message any more.
+-- KEYS: job record, chunk facts, seeds, active jobs, messages held.
 -- ARGV: job id, chunk, seeds in the chunk, adopt ('1' or '0'), alone ('1' or '0'), lifetime ms, tombstone ms, packed
--- seeds, delivery. adopt = '1': the message came from an app that wrote no record, so it is made here.
+-- seeds, delivery, its tag. adopt = '1': the message came from an app that wrote no record, so it is made here.
 -- A delivery that asks again, because a reply was lost, is answered as before.
+if redis.call('HEXISTS', KEYS[5], ARGV[10]) == 0 then
+  return {'gone', 0, 0, 0, '', ''}
+end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local stamp = string.format('%.0f', now)

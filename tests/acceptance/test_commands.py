@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from producer import Client, records
-from producer.contract import ChunkMessage, image_key
+from producer.contract import ChunkMessage, held_key, image_key
 from tests.support import clean_environment, one_line, run_python, run_seedmill, run_worker_command
 from worker.errors import BucketMissing
 from worker.local.process import Process, free_port
@@ -141,7 +141,8 @@ def test_wrong_usage_is_one_line_and_status_2(quiet: Endpoints, arguments: list[
 def test_an_id_of_brackets_is_shown_as_it_is(quiet: Endpoints) -> None:
     with Client(quiet.redis_url) as client:
         message = ChunkMessage("[/x]", "[/x]", 0, (1,))
-        client._run(records.start_chunk(message, delivery="1", adopt=True, alone=False, ttl_s=3600))
+        client._redis.hset(held_key("w"), "1", "0message")
+        client._run(records.start_chunk(message, held=held_key("w"), tag="1", adopt=True, alone=False, ttl_s=3600))
     done = run_seedmill("status", "[/x]", environment=quiet.environment())
     assert done.returncode == 0, done.stderr
     assert "job [/x] running" in done.stdout

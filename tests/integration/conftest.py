@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 
 from producer import AsyncClient, Client, records
-from producer.contract import ChunkMessage, Priority, SeedResult, SeedStatus, chunk_result, encode_celery_result
+from producer.contract import (
+    ChunkMessage,
+    Priority,
+    SeedResult,
+    SeedStatus,
+    chunk_result,
+    encode_celery_result,
+    held_key,
+)
 from producer.job import JobView
 from producer.records import Ending
 from worker.local.stack import Endpoints
@@ -65,6 +73,9 @@ def client(make: Make) -> Any:
     return make()
 
 
+HELD = held_key("hand")
+
+
 class Hand:
     """A worker's part, done by hand."""
 
@@ -89,8 +100,14 @@ class Hand:
         text = encode_celery_result(message.task_id, "SUCCESS", value)
         letter = _dead_letter(message, results, 1)
         ending = Ending(value["succeeded"], value["failed"], text, letter.encode() if letter else "")
-        self.client._run(records.start_chunk(message, delivery="hand", adopt=False, alone=True, ttl_s=60))
-        self.client._run(records.finish_chunk(message, ending, delivery="hand", ttl_s=60))
+        self.begin(message)
+        self.client._run(records.finish_chunk(message, ending, held=HELD, tag=message.task_id, ttl_s=60))
+
+    def begin(self, message: ChunkMessage, *, adopt: bool = False) -> None:
+        """Take a message and begin with it."""
+        self.client._redis.hset(HELD, message.task_id, "0message")
+        call = records.start_chunk(message, held=HELD, tag=message.task_id, adopt=adopt, alone=True, ttl_s=60)
+        self.client._run(call)
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from producer import records
 from producer.contract import QUEUE, WAKE, WORKERS_KEY, ChunkMessage, JobStatus, Priority, SeedStatus, held_key, job_key
 from producer.errors import DeadLetterNotFound, ReplayRefused
 from producer.reconcile import looks_complete
@@ -129,7 +128,7 @@ def test_a_job_whose_id_json_escapes_is_not_missing(client: Any, hand: Hand) -> 
     for name in ("café", 'a"b', "a\\b"):
         message = ChunkMessage(name, name, 0, (1,))
         redis.lpush(QUEUE, message.encode())
-        hand.client._run(records.start_chunk(message, delivery="1", adopt=True, alone=False, ttl_s=60))
+        hand.begin(message, adopt=True)
     assert (client.reconcile().active_jobs, client.reconcile().republished) == (3, 0)
 
 

@@ -18,10 +18,12 @@ from producer.contract import (
     DEAD_KEY,
     QUEUE,
     WAKE,
+    WORKERS_KEY,
     ChunkMessage,
     JobStatus,
     Priority,
     facts_key,
+    held_key,
     job_key,
     result_key,
     seeds_key,
@@ -32,6 +34,7 @@ from producer.records import Call, Ending, Start, Verdict
 from worker.local.stack import Endpoints
 
 TTL_S = 600
+HELD = held_key("w")
 BULK = Priority.BULK
 
 
@@ -56,21 +59,24 @@ class Bench:
     def begin(
         self, message: ChunkMessage, *, adopt: bool = False, alone: bool = False, delivery: str | None = None
     ) -> Start:
-        name = str(next(self.deliveries)) if delivery is None else delivery
-        self.last[message.task_id] = name
-        return Start.parse(self.run(records.start_chunk(message, delivery=name, adopt=adopt, alone=alone, ttl_s=TTL_S)))
+        """Take a message, as this delivery, and begin with it."""
+        tag = str(next(self.deliveries)) if delivery is None else delivery
+        self.last[message.task_id] = tag
+        self.redis.hset(HELD, tag, "0message")
+        call = records.start_chunk(message, held=HELD, tag=tag, adopt=adopt, alone=alone, ttl_s=TTL_S)
+        return Start.parse(self.run(call))
 
     def note(self, message: ChunkMessage, seed: int, delivery: str) -> int:
-        return int(self.run(records.note_seed(message, seed, delivery=delivery)))
+        return int(self.run(records.note_seed(message, seed, delivery=f"{HELD} {delivery}")))
 
     def give_back(self, message: ChunkMessage, delivery: str, *, counts: bool) -> int:
-        return int(self.run(records.give_back(message, delivery=delivery, counts=counts)))
+        return int(self.run(records.give_back(message, delivery=f"{HELD} {delivery}", counts=counts)))
 
     def start(self, message: ChunkMessage, *, adopt: bool = False) -> Verdict:
         return self.begin(message, adopt=adopt, alone=True).verdict
 
     def condemn(self, message: ChunkMessage, seed: int, delivery: str) -> int:
-        return int(self.run(records.condemn_seed(message, seed, delivery=delivery)))
+        return int(self.run(records.condemn_seed(message, seed, delivery=f"{HELD} {delivery}")))
 
     def finish(
         self,
@@ -80,13 +86,15 @@ class Bench:
         unwanted: int = 0,
         text: str = "result",
         letter: str = "",
-        tag: str = "",
         delivery: str | None = None,
     ) -> int:
         """End a chunk, unless told otherwise by the delivery that began with it last."""
         ending = Ending(len(message.seeds) - failed - unwanted, failed, text, letter)
-        name = self.last.get(message.task_id, "") if delivery is None else delivery
-        return int(self.run(records.finish_chunk(message, ending, ttl_s=TTL_S, delivery=name, held="held", tag=tag)))
+        tag = self.last.get(message.task_id, "") if delivery is None else delivery
+        return int(self.run(records.finish_chunk(message, ending, held=HELD, tag=tag, ttl_s=TTL_S)))
+
+    def held(self) -> list[str]:
+        return list(self.redis.hkeys(HELD))
 
     def record(self, job: str = "j") -> JobRecord:
         return JobRecord.parse(job, self.redis.hgetall(job_key(job)))
@@ -270,8 +278,8 @@ def test_a_chunk_that_is_given_back_is_queued_again(bench: Bench) -> None:
     assert (bench.record().counts.running, bench.record().counts.succeeded) == (0, 2)
 
 
-def drop(message: ChunkMessage) -> Call:
-    return records.drop_chunk(message, "revoked", ttl_s=TTL_S, held="held", tag="1.0")
+def drop(message: ChunkMessage, tag: str = "1.0") -> Call:
+    return records.drop_chunk(message, "revoked", ttl_s=TTL_S, held=HELD, tag=tag)
 
 
 def test_a_dropped_chunk_says_why_and_is_no_longer_running(bench: Bench) -> None:
@@ -431,8 +439,10 @@ def test_only_who_runs_a_chunk_can_fail_it(bench: Bench) -> None:
     bench.begin(message, alone=True, delivery="other")
     assert bench.finish(message, failed=1, delivery="frozen") == 0
     assert bench.record().counts.running == 2
+    assert "frozen" not in bench.held()
     bench.give_back(message, "other", counts=False)
-    assert bench.finish(message, failed=1, delivery="other") == 0, "it is in the queue, and will be tried again"
+    assert bench.finish(message, failed=1, delivery="other") == -1
+    assert "other" in bench.held(), "nobody else may have it: it goes back"
     bench.begin(message, alone=True, delivery="third")
     assert bench.finish(message, failed=1, delivery="third") == 1
     assert bench.finish(message, delivery="frozen") == 1, "a success counts whoever brings it"
@@ -459,7 +469,7 @@ def test_an_end_of_a_forgotten_job_does_not_end_one_of_the_same_id(bench: Bench)
     bench.redis.delete(job_key("j"))
     again, _ = bench.create((1, 2, 3, 4))
     bench.begin(again, delivery="a")
-    assert bench.finish(old, unwanted=2, delivery="a") == 0, "let go of, but this job is not cancelled"
+    assert bench.finish(old, unwanted=2, delivery="a") == -1, "let go of, but this job is not cancelled"
     assert bench.record().counts.succeeded == 0
     assert bench.start(new) is Verdict.UNKNOWN
 
@@ -487,18 +497,60 @@ def test_a_replayed_chunk_is_not_ended_by_a_late_failure(bench: Bench) -> None:
     letter = DeadLetter("j", "", "", job_id="j", seeds=(1, 2))
     bench.finish(message, failed=1, letter=letter.encode(), delivery="other")
     assert bench.run(replay_dead(letter)) == 1
-    assert bench.finish(message, failed=1, delivery="frozen") == 0
+    assert bench.finish(message, failed=1, delivery="frozen") == -1
     assert bench.start(message) is Verdict.RUN
+
+
+def test_a_late_drop_does_not_take_a_replayed_chunk_from_who_runs_it(bench: Bench) -> None:
+    (message,) = bench.create((1, 2))
+    bench.begin(message, delivery="a")
+    letter = DeadLetter("j", "", "", job_id="j", seeds=(1, 2))
+    bench.finish(message, failed=1, letter=letter.encode(), delivery="a")
+    assert bench.begin(message, delivery="slow").verdict is Verdict.DONE
+    bench.run(replay_dead(letter))
+    bench.begin(message, alone=True, delivery="b")
+    assert bench.run(drop(message, tag="slow")) == 0
+    assert not bench.redis.exists(result_key("j"))
+    assert bench.finish(message, failed=1, delivery="b") == 1
+    assert bench.record().status is JobStatus.FAILED
+
+
+def test_who_does_not_hold_the_message_any_more_does_not_begin(bench: Bench) -> None:
+    (message,) = bench.create((1, 2))
+    bench.begin(message, delivery="other")
+    call = records.start_chunk(message, held=held_key("frozen"), tag="a", adopt=False, alone=True, ttl_s=TTL_S)
+    assert Start.parse(bench.run(call)).verdict is Verdict.GONE
+    assert bench.finish(message, failed=1, delivery="other") == 1
+
+
+def test_an_expired_job_is_not_revived_by_a_late_end(bench: Bench) -> None:
+    first, second = bench.create()
+    bench.begin(first, delivery="a")
+    bench.redis.hset(job_key("j"), "expires_ms", 5)
+    assert bench.start(second) is Verdict.EXPIRED
+    bench.finish(first, delivery="a")
+    assert bench.record().status is JobStatus.EXPIRED
+
+
+def test_who_is_alive_has_not_died_of_a_seed(bench: Bench) -> None:
+    (message,) = bench.create((1, 2))
+    bench.redis.zadd(WORKERS_KEY, {"w": 1})
+    for delivery in "abc":
+        bench.begin(message, alone=True, delivery=delivery)
+        assert bench.note(message, 1, delivery) == 1
+    bench.redis.zrem(WORKERS_KEY, "w")
+    bench.begin(message, alone=True, delivery="d")
+    assert bench.note(message, 1, "d") == 2
 
 
 def test_a_redis_user_who_may_not_publish_can_still_record(bench: Bench, quiet: Endpoints) -> None:
     (message,) = bench.create((1, 2))
-    bench.redis.hset("held", "1.0", "message")
+    bench.redis.hset(HELD, "1.0", "message")
     user = "ACL SETUSER mute on >secret ~* +@all resetchannels"
     bench.redis.execute_command(*user.split())
     mute = redis.Redis.from_url(quiet.redis_url, username="mute", password="secret", decode_responses=True)
     ending = Ending(2, 0, "result")
-    call = records.finish_chunk(message, ending, ttl_s=TTL_S, delivery="", held="held", tag="1.0")
+    call = records.finish_chunk(message, ending, held=HELD, tag="1.0", ttl_s=TTL_S)
     assert mute.register_script(call.script)(keys=call.keys, args=call.args) == 1
     mute.close()
     bench.redis.execute_command("ACL", "DELUSER", "mute")
@@ -517,14 +569,16 @@ def test_an_end_leaves_no_counters_behind(bench: Bench) -> None:
 
 def test_the_end_of_a_chunk_and_its_acknowledgement_are_one_step(bench: Bench) -> None:
     first, second = bench.create()
-    bench.redis.hset("held", mapping={"1.0": "message", "1.1": "another", "1.2": "third"})
-    bench.finish(first, tag="1.0")
-    assert bench.redis.hkeys("held") == ["1.1", "1.2"]
-    bench.finish(first, tag="1.1")
-    assert bench.redis.hkeys("held") == ["1.2"], "a redelivery is acknowledged as well"
-    bench.redis.hset("held", "1.0", "message")
-    bench.run(drop(second))
-    assert bench.redis.hkeys("held") == ["1.2"]
+    for tag in ("a", "b"):
+        bench.begin(first, alone=True, delivery=tag)
+    bench.begin(second, delivery="c")
+    bench.finish(first, delivery="a")
+    assert bench.held() == ["b", "c"]
+    bench.finish(first, delivery="b")
+    assert bench.held() == ["c"], "a redelivery is acknowledged as well"
+    bench.run(records.cancel_job("j"))
+    bench.run(drop(second, tag="c"))
+    assert bench.held() == []
 
 
 def test_a_late_success_wins_over_a_failure_and_takes_its_dead_letter_away(bench: Bench) -> None:

@@ -71,6 +71,10 @@ class FakeStore:
             raise ObjectMissing(key)
         return self.objects[key]
 
+    def delete(self, key: str) -> None:
+        """Forget an object."""
+        self.objects.pop(key, None)
+
     def uri(self, key: str) -> str:
         """Return an address."""
         return f"s3://fake/{key}"

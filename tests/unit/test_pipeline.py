@@ -189,14 +189,29 @@ def test_when_the_store_answers_nobody_everything_goes_back_after_one_patience(m
 def test_one_object_that_the_store_keeps_refusing_goes_back_alone(make: Make) -> None:
     class Partly(FakeStore):
         def put(self, key: str, data: bytes, content_type: str) -> None:
-            if "0000000003" in key:
+            if key == image_key(MODEL.id, 3):
                 raise StorageUnreachable("slow down")
             super().put(key, data, content_type)
 
-    outcomes = make(FakeModel(), Partly(), patience_s=0.3).process(range(6), Order())
+    store = Partly()
+    outcomes = make(FakeModel(), store, patience_s=0.3).process(range(6), Order())
+    assert len(store.objects) == 10, "and what it was asked with is deleted"
     assert isinstance(outcomes[3], GivenBack)
     assert outcomes[3].counts, "the store has answered others"
     assert [seed for seed, outcome in enumerate(outcomes) if isinstance(outcome, SeedResult)] == [0, 1, 2, 4, 5]
+
+
+@pytest.mark.parametrize("others", [True, False])
+def test_an_object_that_cannot_be_read_counts_only_if_others_can(make: Make, others: bool) -> None:
+    class Partly(FakeStore):
+        def get(self, key: str) -> bytes:
+            if not others or key == metadata_key(MODEL.id, 3):
+                raise StorageUnreachable("in trouble")
+            return super().get(key)
+
+    (outcome,) = make(FakeModel(), Partly()).find([3], Order())
+    assert isinstance(outcome, GivenBack)
+    assert (outcome.counts, isinstance(outcome, StorageSilent)) == (others, not others)
 
 
 def test_a_refusal_of_the_store_is_not_waited_for(make: Make) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import redis
 from producer.contract import ChunkMessage, SeedResult, SeedStatus
 from producer.errors import QueueRefused, QueueUnreachable
 from worker import results
+from worker.errors import GivenBack
 from worker.results import Delivery, Recorder
 from worker.routine import Routine
 
@@ -24,13 +26,15 @@ class FakeRedis:
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
         self.calls: list[Any] = []
+        self.answer = 1
+        self.connection_pool = SimpleNamespace(disconnect=lambda inuse_connections: None)
 
     def register_script(self, script: str) -> Any:
         def run(keys: Any, args: Any) -> int:
             if self.errors:
                 raise self.errors.pop(0)
             self.calls.append((keys, args))
-            return 1
+            return self.answer
 
         return run
 
@@ -84,6 +88,13 @@ def test_a_result_and_its_acknowledgement_travel_together() -> None:
     ((keys, args),) = fake.calls
     assert "held" in keys
     assert "1.0" in args
+
+
+def test_failures_of_a_chunk_that_was_given_back_meanwhile_are_tried_again() -> None:
+    waiting, fake = recorder()
+    fake.answer = -1
+    with pytest.raises(GivenBack):
+        waiting.finish(DELIVERY, GOOD, 1)
 
 
 def test_a_letter_names_every_seed_that_failed() -> None:

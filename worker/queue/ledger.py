@@ -22,6 +22,7 @@ from typing import Any
 import redis
 import structlog
 
+from producer.connection import takes_no_writes
 from producer.contract import (
     CELERY_RESULT_PREFIX,
     DEAD_INDEX_KEY,
@@ -168,8 +169,20 @@ class Ledger:
         for burial in burials:
             self.settled(burial.tag)
 
+    def reconnect(self) -> None:
+        """Close the connections that are not in use, since another server may be the primary now."""
+        self._redis.connection_pool.disconnect(inuse_connections=False)
+
     def beat(self, facts: Mapping[str, Any]) -> None:
         """Say that this worker lives, pay what is owed, and give back what came in a reply that was lost."""
+        try:
+            self._beat(facts)
+        except redis.ResponseError as error:
+            if takes_no_writes(error):
+                self.reconnect()
+            raise
+
+    def _beat(self, facts: Mapping[str, Any]) -> None:
         text = json.dumps({**facts, "id": self.id, "connection": self._connection()}, sort_keys=True)
         tags = self._run("beat", [WORKERS_KEY, WORKER_FACTS_KEY, self.key], [self.id, self._lease_ms, text])
         now = time.monotonic()

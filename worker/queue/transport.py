@@ -108,10 +108,10 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]  # kombu has no types
         except self.connection_errors:
             connection.disconnect()
             raise
-        except redis.exceptions.ReadOnlyError as error:  # a replica now: the primary may be elsewhere
-            connection.disconnect()
-            raise redis.ConnectionError(str(error)) from error
         except redis.ResponseError as error:
+            if takes_no_writes(error):  # the primary may be elsewhere now
+                connection.disconnect()
+                raise redis.ConnectionError(str(error)) from error
             log.error("the queue cannot be waited on", action="take_refused", error=str(error))
             time.sleep(PAUSE_S)
             raise Empty from error
@@ -174,6 +174,7 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]  # kombu has no ty
             except redis.RedisError as error:
                 if isinstance(error, redis.ResponseError) and not takes_no_writes(error):
                     raise
+                ledger.reconnect()
                 log.warning("Redis away or not writable, waiting", action="redis_waiting", error=str(error))
                 maybe_shutdown()
                 time.sleep(PAUSE_S)
