@@ -22,9 +22,10 @@ from producer.contract import (
     facts_key,
     job_key,
     result_key,
+    seeds_key,
 )
 from producer.errors import DeadLetterNotFound, ReplayRefused
-from producer.records import SCRIPTS, Call
+from producer.records import SCRIPTS, TOMBSTONE_S, Call
 
 KEYS = (DEAD_KEY, DEAD_INDEX_KEY)
 
@@ -101,8 +102,9 @@ def replay_dead(letter: DeadLetter) -> Call:
     """Send a dead letter to the queue again; :func:`check_replay` reads the answer."""
     job = letter.job_id or ""
     lane = letter.lane if letter.lane in LANES else QUEUE
-    keys = [*KEYS, QUEUE, lane, job_key(job), facts_key(job), ACTIVE_KEY, result_key(letter.id)]
-    return Call(SCRIPTS["replay_dead"], keys, [letter.id, letter.message(), WAKE, job, letter.chunk])
+    keys = [*KEYS, QUEUE, lane, job_key(job), facts_key(job), ACTIVE_KEY, result_key(letter.id), seeds_key(job)]
+    args: list[str | int] = [letter.id, letter.message(), WAKE, job, letter.chunk, TOMBSTONE_S * 1000]
+    return Call(SCRIPTS["replay_dead"], keys, args)
 
 
 def check_replay(letter: DeadLetter, answer: int) -> None:

@@ -79,8 +79,8 @@ class Start:
 
     ``deaths`` are the attempts before this one that ended without a word, ``failures`` those that were given back as
     failures; ``deliveries`` counts all that were begun, with this one if it is to be run. ``stopped_at`` is
-    the seed that the last attempt was at when it ended without a word, if it was run alone, and ``tries`` the number of
-    attempts in a row that did.
+    the seed that the last attempt was at when it ended without a word, if it was run alone, and ``died`` the number of
+    workers in a row that died at it.
     """
 
     verdict: Verdict
@@ -89,15 +89,15 @@ class Start:
     deliveries: int = 1
     condemned: frozenset[int] = frozenset()
     stopped_at: int | None = None
-    tries: int = 0
+    died: int = 0
 
     @classmethod
     def parse(cls, answer: Sequence[str | int]) -> Start:
         """Read what the script answered."""
         verdict, deaths, failures, deliveries, condemned, at = answer
         seeds = frozenset(int(seed) for seed in str(condemned).split(",") if seed)
-        seed, _, tries = str(at).partition(":")
-        stopped_at = (int(seed), int(tries)) if seed else (None, 0)
+        seed, _, died = str(at).partition(":")
+        stopped_at = (int(seed), int(died)) if seed else (None, 0)
         return cls(Verdict(str(verdict)), int(deaths), int(failures), int(deliveries), seeds, *stopped_at)
 
 
@@ -185,8 +185,9 @@ def start_chunk(message: ChunkMessage, *, held: str, tag: str, adopt: bool, alon
     job = message.job_id
     args: list[str | int] = [job, message.chunk, len(message.seeds), int(adopt), int(alone)]
     args += [ttl_s * 1000, TOMBSTONE_S * 1000, pack(message.seeds) if adopt else ""]
-    args += [delivery_name(held, tag), tag]
-    return Call(SCRIPTS["start_chunk"], [job_key(job), facts_key(job), seeds_key(job), ACTIVE_KEY, held], args)
+    args += [delivery_name(held, tag), tag, HELD_KEY_PREFIX]
+    keys = [job_key(job), facts_key(job), seeds_key(job), ACTIVE_KEY, held, WORKERS_KEY]
+    return Call(SCRIPTS["start_chunk"], keys, args)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +239,10 @@ def condemn_seed(message: ChunkMessage, seed: int, *, delivery: str) -> Call:
 
 
 def note_seed(message: ChunkMessage, seed: int, *, delivery: str) -> Call:
-    """Note that a chunk that is run alone begins with a seed; answers how many attempts in a row did so and died."""
+    """Note that a chunk that is run alone begins with a seed.
+
+    Answers how many workers in a row had died at it before, or -1 if another delivery runs the chunk.
+    """
     keys = [facts_key(message.job_id), WORKERS_KEY]
     return Call(SCRIPTS["note_seed"], keys, [message.chunk, seed, delivery, HELD_KEY_PREFIX])
 

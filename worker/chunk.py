@@ -76,7 +76,7 @@ class ChunkRunner:
             return None
         facts = {"deaths": start.deaths, "failures": start.failures, "delivery": start.deliveries}
         log.info("chunk started", action="chunk_started", seeds=len(delivery.message.seeds), alone=alone, **facts)
-        with self._running.order(delivery) as order:
+        with self._running.order(delivery.message.job_id) as order:
             try:
                 outcomes = self._outcomes(delivery, start, order, alone=alone)
             except (GivenBack, QueueError):
@@ -123,7 +123,7 @@ class ChunkRunner:
     def _condemned(self, delivery: Delivery, start: Start, known: Mapping[int, Outcome]) -> set[int]:
         """Return the seeds that are not tried; one that workers died at too often is now among them."""
         culprit = start.stopped_at
-        if culprit is None or culprit in known or start.tries < MAX_TRIES_ALONE:
+        if culprit is None or culprit in known or start.died < MAX_TRIES_ALONE:
             return set(start.condemned)
         log.error("a seed ends its workers, it is not tried again", action="seed_condemned", seed=culprit)
         self._recorder.condemn(delivery, culprit)

@@ -1,4 +1,4 @@
-"""The orders at work in this process, and the deliveries that they belong to."""
+"""What is at work in this process: deliveries, and the orders of their jobs that can be let go of."""
 
 from __future__ import annotations
 
@@ -11,18 +11,30 @@ from worker.results import Delivery
 
 
 class Running:
-    """A register of orders; safe to use from many threads."""
+    """A register; safe to use from many threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._orders: dict[Order, Delivery] = {}
+        self._deliveries: set[Delivery] = set()
+        self._orders: dict[Order, str] = {}
 
     @contextmanager
-    def order(self, delivery: Delivery) -> Iterator[Order]:
-        """Yield a new order for that delivery; inside, it can be cancelled."""
+    def delivery(self, delivery: Delivery) -> Iterator[None]:
+        """Count a delivery as at work inside."""
+        with self._lock:
+            self._deliveries.add(delivery)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._deliveries.discard(delivery)
+
+    @contextmanager
+    def order(self, job_id: str) -> Iterator[Order]:
+        """Yield a new order of that job; inside, it can be cancelled."""
         order = Order()
         with self._lock:
-            self._orders[order] = delivery
+            self._orders[order] = job_id
         try:
             yield order
         finally:
@@ -32,15 +44,16 @@ class Running:
     def deliveries(self) -> list[Delivery]:
         """Return the deliveries that are at work."""
         with self._lock:
-            return list(self._orders.values())
+            return list(self._deliveries)
 
     def jobs(self) -> list[str]:
         """Return the jobs that have orders at work."""
-        return sorted({delivery.message.job_id for delivery in self.deliveries()})
+        with self._lock:
+            return sorted(set(self._orders.values()))
 
     def cancel(self, job_id: str) -> None:
         """Let go of the orders of that job."""
         with self._lock:
-            orders = [order for order, delivery in self._orders.items() if delivery.message.job_id == job_id]
+            orders = [order for order, job in self._orders.items() if job == job_id]
         for order in orders:
             order.cancel()

@@ -166,7 +166,7 @@ class Service:
     def _application(self) -> Celery:
         app = build_app(self.settings, self._ledger)
         runner = ChunkRunner(self._pipeline, self._recorder, self._gate, self._running)
-        task.register(app, task.Handler(runner, self._recorder, self._ledger).handle)
+        task.register(app, task.Handler(runner, self._recorder, self._ledger, self._running).handle)
         return app
 
     def _on_ready(self, **_: Any) -> None:

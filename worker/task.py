@@ -30,6 +30,7 @@ from worker.errors import GivenBack, InvalidMessage
 from worker.queue.burial import Burial
 from worker.queue.ledger import Ledger
 from worker.results import Delivery, Recorder
+from worker.running import Running
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +41,8 @@ GIVE_BACK_PAUSE_S = 1.0
 class Handler:
     """What is done with one message, from the moment that Celery has a thread for it."""
 
-    def __init__(self, runner: ChunkRunner, recorder: Recorder, ledger: Ledger) -> None:
+    def __init__(self, runner: ChunkRunner, recorder: Recorder, ledger: Ledger, running: Running) -> None:
+        self._running = running
         self._runner = runner
         self._recorder = recorder
         self._ledger = ledger
@@ -53,20 +55,24 @@ class Handler:
             self._refuse(task_id, tag, arguments, error)
             return None
         message = delivery.message
-        with structlog.contextvars.bound_contextvars(job_id=message.job_id, chunk=message.chunk):
-            try:
-                value = self._runner.run(delivery)
-            except InvalidMessage as error:
-                self._refuse("", tag, arguments, error)
-                return None
-            except (QueueError, GivenBack) as error:
-                self._give_back(delivery, error)
-                return None
-            except BaseException as error:  # nothing that escapes may cost the message
-                log.exception("chunk left by an error", action="chunk_escaped")
-                self._give_back(delivery, GivenBack(repr(error), counts=True))
-                return None
-        self._ledger.settled(tag)
+        bound = structlog.contextvars.bound_contextvars(job_id=message.job_id, chunk=message.chunk)
+        with bound, self._running.delivery(delivery):
+            return self._run(delivery, arguments)
+
+    def _run(self, delivery: Delivery, arguments: dict[str, Any]) -> dict[str, Any] | None:
+        try:
+            value = self._runner.run(delivery)
+        except InvalidMessage as error:
+            self._refuse("", delivery.tag, arguments, error)  # the id is that of a chunk, whose result is another's
+            return None
+        except (QueueError, GivenBack) as error:
+            self._give_back(delivery, error)
+            return None
+        except BaseException as error:  # nothing that escapes may cost the message
+            log.exception("chunk left by an error", action="chunk_escaped")
+            self._give_back(delivery, GivenBack(repr(error), counts=True))
+            return None
+        self._ledger.settled(delivery.tag)
         return value
 
     def _refuse(self, task_id: str, tag: str, arguments: dict[str, Any], error: Exception) -> None:

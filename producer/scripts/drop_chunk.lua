@@ -18,4 +18,7 @@ if fact == 'running' then
   redis.call('HSET', KEYS[2], ARGV[1], 'dropped')
   redis.call('HINCRBY', KEYS[1], 'running', -ARGV[2])
 end
+for _, name in ipairs({':by', ':open', ':failures', ':deliveries', ':condemned', ':at'}) do
+  redis.call('HDEL', KEYS[2], ARGV[1] .. name)
+end
 return 1

@@ -1,6 +1,6 @@
 -- A dead letter goes back to the queue.
--- KEYS: dead letters, their index, first lane, lane of the message, job record, chunk facts, active jobs, Celery result.
--- ARGV: id of the letter, message, wake text, job id or '' for a message that was no chunk, chunk.
+-- KEYS: dead letters, their index, first lane, lane of the message, job record, chunk facts, active jobs, Celery result,
+-- seeds. ARGV: id of the letter, message, wake text, job id or '' for a message that was no chunk, chunk, tombstone ms.
 -- Returns 1 if it was enqueued, 0 if there is no such letter, -1 if its job has expired, -2 if it was cancelled.
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then
   return 0
@@ -8,11 +8,15 @@ end
 if ARGV[4] ~= '' then
   local time = redis.call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
-  local status, expires = unpack(redis.call('HMGET', KEYS[5], 'status', 'expires_ms'))
+  local status, expires, ttl = unpack(redis.call('HMGET', KEYS[5], 'status', 'expires_ms', 'ttl_ms'))
   if not status or now >= tonumber(expires) then
     return -1
   elseif status == 'canceled' then
     return -2
+  end
+  redis.call('HSET', KEYS[5], 'expires_ms', string.format('%.0f', now + ttl))
+  for _, key in ipairs({KEYS[5], KEYS[6], KEYS[9]}) do
+    redis.call('PEXPIRE', key, string.format('%.0f', ttl + ARGV[6]))
   end
   local fact = redis.call('HGET', KEYS[6], ARGV[5]) or ''
   local succeeded, failed = string.match(fact, '^failed:(%d+):(%d+)$')

@@ -1,12 +1,13 @@
 -- A worker begins with a chunk that it has taken. Returns what to do; how many attempts ended without a word, and how
 -- many were given back as failures; the deliveries so far, with this one; the seeds of it that were condemned, between
--- commas; and the seed that the last attempt stopped at, with how many attempts in a row did, as in '7:2', or ''.
+-- commas; and the seed that the last attempt stopped at, with how many workers in a row died at it, as in '7:2', or ''.
 -- 'run'; 'suspect': an earlier attempt ended without a word, so ask again once nothing else is at work; 'done',
 -- 'canceled', 'expired': it is not to be run; 'unknown': the message is none of that job's; 'gone': the worker does not
 -- hold the message any more.
--- KEYS: job record, chunk facts, seeds, active jobs, messages held.
+-- KEYS: job record, chunk facts, seeds, active jobs, messages held, workers.
 -- ARGV: job id, chunk, seeds in the chunk, adopt ('1' or '0'), alone ('1' or '0'), lifetime ms, tombstone ms, packed
--- seeds, delivery, its tag. adopt = '1': the message came from an app that wrote no record, so it is made here.
+-- seeds, delivery, its tag, prefix of the messages held. adopt = '1': the message came from an app that wrote no
+-- record, so it is made here.
 -- A delivery that asks again, because a reply was lost, is answered as before.
 if redis.call('HEXISTS', KEYS[5], ARGV[10]) == 0 then
   return {'gone', 0, 0, 0, '', ''}
@@ -36,8 +37,11 @@ local fact, by, open, failures, deliveries, condemned, at = unpack(redis.call('H
   chunk .. ':open', chunk .. ':failures', chunk .. ':deliveries', chunk .. ':condemned', chunk .. ':at'))
 open, failures, deliveries = tonumber(open or 0), tonumber(failures or 0), tonumber(deliveries or 0)
 local function answer(verdict)
-  local deaths = verdict == 'run' and open - 1 or open
-  return {verdict, deaths, failures, deliveries, condemned or '', string.match(at or '', '^%d+:%d+') or ''}
+  local seed, died, worker = string.match(at or '', '^(%d+):(%d+):' .. ARGV[11] .. '(.*) ')
+  if seed then
+    seed = string.format('%s:%d', seed, died + (redis.call('ZSCORE', KEYS[6], worker) and 0 or 1))
+  end
+  return {verdict, verdict == 'run' and open - 1 or open, failures, deliveries, condemned or '', seed or ''}
 end
 if size ~= math.min(tonumber(chunk_size), total - chunk * chunk_size) then
   return answer('unknown')

@@ -362,7 +362,7 @@ def test_the_seed_that_a_chunk_stopped_at_is_remembered_and_how_often_in_a_row(b
         start = bench.begin(first, alone=True, delivery=delivery)
         for seed in seeds:
             bench.note(first, seed, delivery)
-        return start.stopped_at, start.tries
+        return start.stopped_at, start.died
 
     assert attempt("a", 1) == (None, 0)
     assert attempt("b", 1, 1) == (1, 1), "a reply that was lost does not count twice"
@@ -371,7 +371,7 @@ def test_the_seed_that_a_chunk_stopped_at_is_remembered_and_how_often_in_a_row(b
     assert attempt("e", 1) == (2, 1)
     assert attempt("f", 1) == (1, 1), "it is not in a row"
     assert attempt("g") == (1, 2)
-    assert bench.note(first, 1, "a") == 0, "another has taken it over"
+    assert bench.note(first, 1, "a") == -1, "another has taken it over"
     assert attempt("h") == (1, 2)
 
 
@@ -397,7 +397,7 @@ def test_what_is_given_back_is_no_death_at_a_seed(bench: Bench, counts: bool) ->
         bench.note(first, 1, delivery)
         bench.give_back(first, delivery, counts=counts)
     start = bench.begin(first, alone=True)
-    assert (start.stopped_at, start.tries, start.deaths, start.failures) == (None, 0, 0, 2 * counts)
+    assert (start.stopped_at, start.died, start.deaths, start.failures) == (None, 0, 0, 2 * counts)
 
 
 def test_only_who_runs_a_chunk_can_give_it_back(bench: Bench) -> None:
@@ -496,7 +496,10 @@ def test_a_replayed_chunk_is_not_ended_by_a_late_failure(bench: Bench) -> None:
     bench.begin(message, alone=True, delivery="other")
     letter = DeadLetter("j", "", "", job_id="j", seeds=(1, 2))
     bench.finish(message, failed=1, letter=letter.encode(), delivery="other")
+    soon = int(time.time() * 1000) + 60_000
+    bench.redis.hset(job_key("j"), "expires_ms", soon)
     assert bench.run(replay_dead(letter)) == 1
+    assert int(bench.redis.hget(job_key("j"), "expires_ms")) > soon, "it has its time again"
     assert bench.finish(message, failed=1, delivery="frozen") == -1
     assert bench.start(message) is Verdict.RUN
 
@@ -537,10 +540,11 @@ def test_who_is_alive_has_not_died_of_a_seed(bench: Bench) -> None:
     bench.redis.zadd(WORKERS_KEY, {"w": 1})
     for delivery in "abc":
         bench.begin(message, alone=True, delivery=delivery)
-        assert bench.note(message, 1, delivery) == 1
+        assert bench.note(message, 1, delivery) == 0
+    assert bench.begin(message, alone=True, delivery="d").died == 0
     bench.redis.zrem(WORKERS_KEY, "w")
-    bench.begin(message, alone=True, delivery="d")
-    assert bench.note(message, 1, "d") == 2
+    assert bench.begin(message, alone=True, delivery="e").died == 1
+    assert bench.note(message, 1, "e") == 1
 
 
 def test_a_redis_user_who_may_not_publish_can_still_record(bench: Bench, quiet: Endpoints) -> None:

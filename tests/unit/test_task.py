@@ -13,6 +13,7 @@ from producer.errors import InvalidSeed, QueueRefused, QueueUnreachable
 from worker import task
 from worker.errors import GivenBack, InvalidMessage
 from worker.queue.burial import Burial
+from worker.running import Running
 from worker.task import Handler, read_delivery, register
 
 MESSAGE = ChunkMessage("j.2", "j", 2, (7, 8))
@@ -41,8 +42,10 @@ class FakeRecorder:
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
         self.noted: list[bool] = []
+        self.running = Running()
 
     def give_back(self, delivery: object, *, counts: bool) -> None:
+        assert self.running.deliveries() == [delivery], "a second signal would find it"
         if self.error:
             raise self.error
         self.noted.append(counts)
@@ -65,7 +68,9 @@ class FakeRunner:
 class Bench:
     def __init__(self, error: BaseException | None = None, recorder_error: Exception | None = None) -> None:
         self.runner, self.recorder, self.ledger = FakeRunner(error), FakeRecorder(recorder_error), FakeLedger()
-        parts: Any = (self.runner, self.recorder, self.ledger)
+        self.running = Running()
+        self.recorder.running = self.running
+        parts: Any = (self.runner, self.recorder, self.ledger, self.running)
         self.handler = Handler(*parts)
 
     def handle(self, arguments: dict[str, Any] | None = None) -> Any:
@@ -151,6 +156,7 @@ def test_unfinished_work_goes_back_and_is_noted_before() -> None:
     assert bench.handle() is None
     assert bench.recorder.noted == [False]
     assert bench.ledger.said == [("given back", "1.0")]
+    assert bench.running.deliveries() == []
 
 
 def test_work_goes_back_even_if_that_cannot_be_noted() -> None:
