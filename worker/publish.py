@@ -161,7 +161,12 @@ class Publisher:
                     if not able:
                         raise StorageSilent(str(error)) from error
                     continue
-                log.warning("storage away, waiting", action="storage_waiting", seed=item.seed, error=str(error))
+                log.warning(
+                    "the store does not answer for it, waiting",
+                    action="storage_waiting",
+                    seed=item.seed,
+                    error=str(error),
+                )
                 if self._stopping.wait(pause * random.uniform(0.5, 1.5)):  # noqa: S311  # jitter is no secret
                     raise GivenBack(f"stopping while {error}") from error
                 pause = min(2 * pause, RETRY_MAX_S)

@@ -6,6 +6,7 @@ given back, or, if Redis is away, it is kept until that can be told. Knows neith
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -33,6 +34,9 @@ from worker.results import Delivery, Recorder
 from worker.running import Running
 
 log = structlog.get_logger(__name__)
+
+RAW_CHARACTERS = 1000
+"""Of the arguments of a refused message, as many are kept in its dead letter."""
 
 GIVE_BACK_PAUSE_S = 1.0
 """Pause before a chunk goes back to the queue, so that one that comes back at once does not spin."""
@@ -77,7 +81,7 @@ class Handler:
 
     def _refuse(self, task_id: str, tag: str, arguments: dict[str, Any], error: Exception) -> None:
         log.error("message refused", action="message_refused", task_id=task_id, error=str(error))
-        raw = shorten(arguments)
+        raw = json.dumps(arguments, default=repr)[:RAW_CHARACTERS]
         self._ledger.bury([Burial.of(tag, error, task_id=task_id, raw=raw, whole=False)])
 
     def _give_back(self, delivery: Delivery, error: QueueError | GivenBack) -> None:

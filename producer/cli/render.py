@@ -96,7 +96,9 @@ def print_fields(*fields: str) -> None:
 
 def print_dead(letters: Iterable[DeadLetter]) -> None:
     """Print dead letters: two lines each on a terminal, else one line of tab-separated values."""
-    out = console()
+    out, letters = console(), list(letters)
+    if out.is_terminal and not letters:
+        out.print("no dead letters")
     for letter in letters:
         if not out.is_terminal:
             print_fields(letter.id, letter.at, letter.job_id or "", letter.reason)
@@ -116,7 +118,7 @@ def print_dead_letter(letter: DeadLetter) -> None:
         reason = one_line(f"{failure.get('type')}: {failure.get('message')}")
         out.print(f"  [red]{failure.get('seed'):<10}[/] {escape(reason)}")
     if letter.raw is not None:
-        out.print(f"  {'message' if letter.whole else 'beginning of the message'}: {escape(one_line(letter.raw))}")
+        out.print(f"  {'message' if letter.whole else 'from the message'}: {escape(one_line(letter.raw))}")
 
 
 def print_queue(status: QueueStatus) -> None:
@@ -124,6 +126,8 @@ def print_queue(status: QueueStatus) -> None:
     waiting, workers = count(status.waiting, "message"), count(len(status.workers), "worker")
     out = console()
     out.print(f"{waiting} waiting ({status.interactive} interactive), {status.held} held by workers, {workers} seen")
+    if not status.workers:
+        out.print("  nothing is done until a worker is started: python -m worker run", markup=False)
     for worker in status.workers:
         place = f"{worker.get('host')} process {worker.get('pid')}"
         out.print(f"  {place}, {worker.get('device')}, model {worker.get('model_id')}", markup=False)

@@ -24,6 +24,7 @@ from worker.settings import WorkerSettings
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
 POLL_S = 1.0
+WHAT_NOW = "so the rest is stopped too; what was accepted is kept, and the next start goes on with it"
 
 
 @app.callback()
@@ -105,5 +106,7 @@ def watch(stack: Stack, worker: Process) -> NoReturn:
     while True:
         for process in (*stack.servers.values(), worker):
             if process.exit_status is not None:
-                raise SetupError(f"{process.name} ended with status {process.exit_status}: see {process.log}")
+                raise SetupError(
+                    f"{process.name} ended with status {process.exit_status}, {WHAT_NOW}: see {process.log}"
+                )
         time.sleep(POLL_S)

@@ -193,9 +193,8 @@ class Ledger:
         with self._lock:
             known = self._held | set(self._owed)
             lost = [tag for tag in (raw.decode() for raw in tags) if tag not in known and not self._is_coming(tag)]
-        if lost:
-            log.warning("messages of a lost reply go back", action="lost_reply", messages=len(lost))
-            self._run("return", [self.key, *LANES], [WAKE, *lost])
+        if lost and (returned := self._run("return", [self.key, *LANES], [WAKE, *lost])):
+            log.warning("messages of a lost reply went back", action="lost_reply", messages=returned)
 
     def sweep(self) -> int:
         """Give back what workers that are gone held; returns how many messages that were."""
