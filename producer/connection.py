@@ -90,7 +90,10 @@ def hide_credentials(text: str) -> str:
 
 
 def connection_options(url: str, retries: int = RETRIES) -> dict[str, Any]:
-    """Return the options of every connection: bounded waits, and ``retries`` attempts with jittered backoff."""
+    """Return the options of every connection: bounded waits, and ``retries`` attempts with jittered backoff.
+
+    A server that has become a replica is left before the next attempt.
+    """
     network = {} if url.startswith("unix://") else {"socket_connect_timeout": TIMEOUT_S, "socket_keepalive": True}
     return {
         **network,
@@ -98,12 +101,7 @@ def connection_options(url: str, retries: int = RETRIES) -> dict[str, Any]:
         "encoding_errors": "replace",  # what strangers put into the queue need not be text
         "socket_timeout": TIMEOUT_S,
         "health_check_interval": 15,
-        "retry_on_error": [
-            ConnectionError,
-            TimeoutError,
-            BusyLoadingError,
-            ReadOnlyError,
-        ],  # the primary is elsewhere now
+        "retry_on_error": [ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError],
         "retry": Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries),
     }
 
@@ -143,6 +141,11 @@ def _checked_options(url: str) -> Iterator[None]:
 def takes_no_writes(error: BaseException | None) -> bool:
     """Return whether ``error`` says that Redis takes no writes for now, which passes as an outage does."""
     return isinstance(error, ResponseError) and bool(NO_WRITES.search(str(error)))
+
+
+def reconnect(client: redis.Redis) -> None:
+    """Close the connections that are not in use, since another server may be the primary now."""
+    client.connection_pool.disconnect(inuse_connections=False)
 
 
 @contextmanager

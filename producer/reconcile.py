@@ -20,7 +20,6 @@ from producer import records
 from producer.contract import (
     ACTIVE_KEY,
     LANES,
-    WAKE,
     WORKERS_KEY,
     ChunkMessage,
     Priority,
@@ -30,6 +29,7 @@ from producer.contract import (
     job_key,
     seeds_key,
 )
+from producer.queue import parse_queue_status, queue_status
 from producer.seeds import unpack
 
 PAGE = 1000
@@ -80,8 +80,9 @@ def looks_complete(client: redis.Redis) -> bool:
         for job in jobs[start : start + PAGE]:
             pipe.hmget(job_key(job), "chunks", "ended")
         owed += sum(int(chunks) - int(ended or 0) for chunks, ended in pipe.execute() if chunks)
-    there = sum(connection.llen(lane) for lane in LANES) - (connection.lindex(LANES[0], -1) == WAKE)
-    return bool(there + sum(connection.hlen(held_key(worker)) for worker in _workers(client)) >= owed)
+    call = queue_status()
+    seen = parse_queue_status(connection.register_script(call.script)(keys=call.keys, args=call.args))
+    return seen.waiting + seen.held >= owed
 
 
 def active_jobs(client: redis.Redis) -> tuple[list[str], int]:

@@ -17,7 +17,7 @@ import redis
 import structlog
 
 from producer import records
-from producer.connection import takes_no_writes, translated
+from producer.connection import reconnect, takes_no_writes, translated
 from producer.contract import (
     ChunkMessage,
     JobStatus,
@@ -148,7 +148,7 @@ class Recorder:
             except QueueError as error:
                 if not isinstance(error, QueueUnreachable) and not takes_no_writes(error.__cause__):
                     raise
-                self._redis.connection_pool.disconnect(inuse_connections=False)  # the primary may be elsewhere now
+                reconnect(self._redis)
                 log.warning("Redis away or not writable, waiting", action="redis_waiting", error=str(error))
                 if self._stopping.wait(pause * random.uniform(0.5, 1.5)):  # noqa: S311  # jitter is no secret
                     raise

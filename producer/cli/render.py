@@ -6,7 +6,7 @@ Results and JSON go to standard output, progress and remarks to standard error.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -94,9 +94,9 @@ def print_fields(*fields: str) -> None:
     print("\t".join(one_line(field) for field in fields))
 
 
-def print_dead(letters: Iterable[DeadLetter]) -> None:
+def print_dead(letters: Sequence[DeadLetter]) -> None:
     """Print dead letters: two lines each on a terminal, else one line of tab-separated values."""
-    out, letters = console(), list(letters)
+    out = console()
     if out.is_terminal and not letters:
         out.print("no dead letters")
     for letter in letters:

@@ -68,8 +68,7 @@ class FakeRunner:
 class Bench:
     def __init__(self, error: BaseException | None = None, recorder_error: Exception | None = None) -> None:
         self.runner, self.recorder, self.ledger = FakeRunner(error), FakeRecorder(recorder_error), FakeLedger()
-        self.running = Running()
-        self.recorder.running = self.running
+        self.running = self.recorder.running
         parts: Any = (self.runner, self.recorder, self.ledger, self.running)
         self.handler = Handler(*parts)
 

@@ -22,7 +22,7 @@ from typing import Any
 import redis
 import structlog
 
-from producer.connection import takes_no_writes
+from producer.connection import reconnect, takes_no_writes
 from producer.contract import (
     CELERY_RESULT_PREFIX,
     DEAD_INDEX_KEY,
@@ -170,8 +170,8 @@ class Ledger:
             self.settled(burial.tag)
 
     def reconnect(self) -> None:
-        """Close the connections that are not in use, since another server may be the primary now."""
-        self._redis.connection_pool.disconnect(inuse_connections=False)
+        """Go to whichever server is the primary now."""
+        reconnect(self._redis)
 
     def beat(self, facts: Mapping[str, Any]) -> None:
         """Say that this worker lives, pay what is owed, and give back what came in a reply that was lost."""
