@@ -78,6 +78,12 @@ DEAD_KEY = "seedmill:dead"
 DEAD_INDEX_KEY = "seedmill:dead-index"
 """Sorted set of the ids of dead letters: score = Redis time in milliseconds."""
 
+KNOWN_KEY_PREFIX = "seedmill:known:"
+"""Before a model id and a block number: the set of those seeds of the block, less its first, that are published."""
+
+KNOWN_BLOCK = 512
+"""Seeds in a block: as many small numbers as Redis keeps in two bytes each."""
+
 MAX_DEAD_LETTERS = 10_000
 """Dead letters kept; the oldest go first."""
 
@@ -164,6 +170,11 @@ def seeds_key(job_id: str) -> str:
 def held_key(worker_id: str) -> str:
     """Redis hash of the messages that a worker has taken."""
     return HELD_KEY_PREFIX + worker_id
+
+
+def known_prefix(model_id: str) -> str:
+    """Before the number of a block: Redis set of the seeds of it that this model has published."""
+    return f"{KNOWN_KEY_PREFIX}{model_id}:"
 
 
 def result_key(task_id: str) -> str:
@@ -253,8 +264,9 @@ class ChunkMessage:
 class SeedResult:
     """What became of one seed; the fields after ``status`` are ``None`` where the seed failed.
 
-    ``sha256`` and ``bytes`` are those of the PNG file; ``width`` and ``height`` are pixels; ``timings`` are
-    milliseconds of wall time by stage; ``error`` has the keys ``type`` and ``message``.
+    ``sha256`` and ``bytes`` are those of the PNG file; ``width`` and ``height`` are pixels; ``cached`` says that it was
+    published before and not computed for this; ``timings`` are milliseconds of wall time by stage; ``error`` has the
+    keys ``type`` and ``message``.
     """
 
     seed: int
@@ -267,6 +279,7 @@ class SeedResult:
     height: int | None = None
     bytes: int | None = None
     model_id: str | None = None
+    cached: bool = False
     timings: Mapping[str, float] = field(default_factory=dict)
     error: Mapping[str, str] | None = None
 

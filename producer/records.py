@@ -19,6 +19,7 @@ from producer.contract import (
     DEAD_INDEX_KEY,
     DEAD_KEY,
     HELD_KEY_PREFIX,
+    KNOWN_BLOCK,
     MAX_DEAD_LETTERS,
     MAX_JOB_CHUNKS,
     QUEUE,
@@ -30,6 +31,7 @@ from producer.contract import (
     facts_key,
     is_id,
     job_key,
+    known_prefix,
     result_key,
     seeds_key,
 )
@@ -80,7 +82,8 @@ class Start:
     ``deaths`` are the attempts before this one that ended without a word, ``failures`` those that were given back as
     failures; ``deliveries`` counts all that were begun, with this one if it is to be run. ``stopped_at`` is
     the seed that the last attempt was at when it ended without a word, if it was run alone, and ``died`` the number of
-    workers in a row that died at it.
+    workers in a row that died at it. ``known`` are the seeds that should be published already, unless the job is to
+    have them computed again.
     """
 
     verdict: Verdict
@@ -90,15 +93,27 @@ class Start:
     condemned: frozenset[int] = frozenset()
     stopped_at: int | None = None
     died: int = 0
+    known: frozenset[int] = frozenset()
 
     @classmethod
     def parse(cls, answer: Sequence[str | int]) -> Start:
         """Read what the script answered."""
-        verdict, deaths, failures, deliveries, condemned, at = answer
-        seeds = frozenset(int(seed) for seed in str(condemned).split(",") if seed)
+        verdict, deaths, failures, deliveries, condemned, at, known = answer
         seed, _, died = str(at).partition(":")
-        stopped_at = (int(seed), int(died)) if seed else (None, 0)
-        return cls(Verdict(str(verdict)), int(deaths), int(failures), int(deliveries), seeds, *stopped_at)
+        return cls(
+            Verdict(str(verdict)),
+            deaths=int(deaths),
+            failures=int(failures),
+            deliveries=int(deliveries),
+            condemned=_numbers(condemned),
+            stopped_at=int(seed) if seed else None,
+            died=int(died or 0),
+            known=_numbers(known),
+        )
+
+
+def _numbers(text: str | int) -> frozenset[int]:
+    return frozenset(int(number) for number in str(text).split(",") if number)
 
 
 def submission(
@@ -176,28 +191,36 @@ def delivery_name(held: str, tag: str) -> str:
     return f"{held} {tag}"
 
 
-def start_chunk(message: ChunkMessage, *, held: str, tag: str, adopt: bool, alone: bool, ttl_s: int) -> Call:
+def start_chunk(
+    message: ChunkMessage, *, held: str, tag: str, adopt: bool, alone: bool, ttl_s: int, model_id: str = ""
+) -> Call:
     """Begin with a chunk; :meth:`Start.parse` reads the answer.
 
     ``held`` is the key of the messages that the worker holds, this one under ``tag``; ``adopt`` makes the record that a
-    foreign app did not write; ``alone`` says that nothing else is at work.
+    foreign app did not write; ``alone`` says that nothing else is at work; ``model_id`` is whose published seeds count.
     """
     job = message.job_id
     args: list[str | int] = [job, message.chunk, len(message.seeds), int(adopt), int(alone)]
     args += [ttl_s * 1000, TOMBSTONE_S * 1000, pack(message.seeds) if adopt else ""]
-    args += [delivery_name(held, tag), tag, HELD_KEY_PREFIX]
+    args += [delivery_name(held, tag), tag, HELD_KEY_PREFIX, known_prefix(model_id), KNOWN_BLOCK, *message.seeds]
     keys = [job_key(job), facts_key(job), seeds_key(job), ACTIVE_KEY, held, WORKERS_KEY]
     return Call(SCRIPTS["start_chunk"], keys, args)
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a chunk ended: seeds by outcome, the text of its Celery result, and of its dead letter ("" for none)."""
+    """How a chunk ended.
+
+    Seeds by outcome, the text of its Celery result, and of its dead letter ("" for none); and what is published now:
+    the model's id and the seeds.
+    """
 
     succeeded: int
     failed: int
     celery_result: str
     dead_letter: str = ""
+    model_id: str = ""
+    published: Sequence[int] = ()
 
 
 def finish_chunk(message: ChunkMessage, ending: Ending, *, held: str, tag: str, ttl_s: int) -> Call:
@@ -211,7 +234,7 @@ def finish_chunk(message: ChunkMessage, ending: Ending, *, held: str, tag: str, 
     keys = [job_key(job), facts_key(job), result_key(task), seeds_key(job), ACTIVE_KEY, held, DEAD_KEY, DEAD_INDEX_KEY]
     args: list[str | int] = [job, message.chunk, len(message.seeds), ending.succeeded, ending.failed]
     args += [ending.celery_result, ttl_s * 1000, TOMBSTONE_S * 1000, tag, task, ending.dead_letter, MAX_DEAD_LETTERS]
-    args.append(delivery_name(held, tag))
+    args += [delivery_name(held, tag), known_prefix(ending.model_id), KNOWN_BLOCK, *ending.published]
     return Call(SCRIPTS["finish_chunk"], keys, args)
 
 

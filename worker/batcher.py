@@ -1,15 +1,18 @@
 """Batches for the device: whatever waits is taken, up to the limit, the moment the device is free.
 
 Work-conserving: a lone item waits for no window, and under load batches grow by themselves, because items gather
-while the device works. Knows neither torch nor Celery nor what the items are.
+while the device works. Who comes first is the line's business (worker/line.py). Knows neither torch nor Celery nor
+what the items are.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import deque
+import time
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
+
+from worker.line import Line
 
 Item = TypeVar("Item")
 
@@ -20,22 +23,27 @@ class Batcher(Generic[Item]):
     Args:
         run: called with each batch, on the batcher's thread; it must not raise.
         max_batch: most items in a batch.
+        wait_s: seconds that a batch that is not full waits for more items.
     """
 
-    def __init__(self, run: Callable[[list[Item]], None], *, max_batch: int) -> None:
+    def __init__(self, run: Callable[[list[Item]], None], *, max_batch: int, wait_s: float = 0.0) -> None:
         self._run = run
-        self._max_batch = max_batch
-        self._waiting: deque[Item] = deque()
+        self._line: Line[Item] = Line(most=max_batch, wait_s=wait_s)
         self._changed = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._loop, name="device", daemon=True)
+
+    def __len__(self) -> int:
+        """Return how many items wait."""
+        with self._changed:
+            return len(self._line)
 
     def start(self) -> None:
         """Begin to run batches."""
         self._thread.start()
 
-    def submit(self, items: Iterable[Item]) -> None:
-        """Put items in line, in order; returns at once.
+    def submit(self, items: Iterable[Item], *, job: str = "", urgency: int = 0) -> None:
+        """Put items of a job in line, in order; returns at once.
 
         Raises:
             RuntimeError: after :meth:`close`.
@@ -43,7 +51,7 @@ class Batcher(Generic[Item]):
         with self._changed:
             if self._closing:
                 raise RuntimeError("the batcher is closed")
-            self._waiting.extend(items)
+            self._line.put(items, job=job, urgency=urgency, now=time.monotonic())
             self._changed.notify()
 
     def close(self, timeout_s: float | None = None) -> bool:
@@ -57,9 +65,9 @@ class Batcher(Generic[Item]):
     def _take(self) -> list[Item]:
         """Return the next batch; empty once closed and drained."""
         with self._changed:
-            while not self._waiting and not self._closing:
-                self._changed.wait()
-            return [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch))]
+            while not self._closing and (due_in := self._line.due_in(time.monotonic())) != 0:
+                self._changed.wait(due_in)
+            return self._line.take()
 
     def _loop(self) -> None:
         while batch := self._take():

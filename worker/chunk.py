@@ -16,10 +16,11 @@ from producer.contract import MAX_ATTEMPTS, SeedResult, SeedStatus
 from producer.errors import QueueError
 from producer.records import Start, Verdict
 from worker.errors import GivenBack, InvalidMessage, SeedKillsWorker
-from worker.order import Order, Outcome
+from worker.order import Order
 from worker.queue.gate import Gate
 from worker.results import Delivery, Recorder
 from worker.running import Running
+from worker.work import Outcome
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +35,7 @@ class Mill(Protocol):
         """Generate and publish seeds; one outcome each, in order."""
         ...
 
-    def find(self, seeds: Sequence[int], order: Order) -> list[Outcome]:
+    def find(self, seeds: Sequence[int], order: Order, *, whole: bool) -> list[Outcome]:
         """Look for seeds among what is published; one outcome each, ``None`` for those that are not."""
         ...
 
@@ -76,7 +77,7 @@ class ChunkRunner:
             return None
         facts = {"deaths": start.deaths, "failures": start.failures, "delivery": start.deliveries}
         log.info("chunk started", action="chunk_started", seeds=len(delivery.message.seeds), alone=alone, **facts)
-        with self._running.order(delivery.message.job_id) as order:
+        with self._running.order(delivery) as order:
             try:
                 outcomes = self._outcomes(delivery, start, order, alone=alone)
             except (GivenBack, QueueError):
@@ -94,7 +95,7 @@ class ChunkRunner:
     def _outcomes(self, delivery: Delivery, start: Start, order: Order, *, alone: bool) -> list[Outcome]:
         """Return one outcome per seed, in the order of the message."""
         seeds = delivery.message.seeds
-        known: dict[int, Outcome] = dict(self._published(delivery, start, order)) if start.deliveries > 1 else {}
+        known: dict[int, Outcome] = dict(self._published(delivery, start, order))
         for seed in self._condemned(delivery, start, known):
             message = f"workers died each time that they tried seed {seed}"
             known.setdefault(seed, SeedResult.failure(seed, SeedKillsWorker(message)))
@@ -107,13 +108,16 @@ class ChunkRunner:
         return [known[seed] for seed in seeds]
 
     def _published(self, delivery: Delivery, start: Start, order: Order) -> Iterator[tuple[int, SeedResult]]:
-        """Yield the seeds that are published already.
+        """Yield the seeds that are published already: of those that should be, or of all in a later delivery.
+
+        The bucket has the last word, since its objects can be deleted, and Redis can forget.
 
         Raises:
             GivenBack: that cannot be told, and it is not the last attempt.
         """
-        distinct = list(dict.fromkeys(delivery.message.seeds))
-        for seed, outcome in zip(distinct, self._mill.find(distinct, order), strict=True):
+        again = start.deliveries > 1
+        asked = [seed for seed in dict.fromkeys(delivery.message.seeds) if again or seed in start.known]
+        for seed, outcome in zip(asked, self._mill.find(asked, order, whole=again), strict=True):
             if isinstance(outcome, GivenBack):
                 if not (outcome.counts and _is_last(start)):
                     raise outcome

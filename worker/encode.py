@@ -7,21 +7,17 @@ same bytes. Knows nothing of the network or of storage.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from producer.contract import SCHEMA_VERSION
 from worker.errors import EncodeError
 from worker.files import json_document
 from worker.model.generated import Generated, ModelInfo
-
-PNG_COMPRESS_LEVEL = 1
-"""zlib level: a third of the time of Pillow's default for files of about the same size."""
+from worker.png import Chunk, write_png
 
 PNG_JSON_KEY = "seedmill"
 """PNG text chunk that holds our metadata as JSON."""
@@ -73,24 +69,27 @@ def encode_png(generated: Generated, model: ModelInfo) -> Encoded:
     """Return the picture as a PNG with its text chunks.
 
     The chunks are ``parameters`` (the form that A1111-style viewers read), ``seedmill`` (the facts as JSON),
-    ``Software``, and XMP that marks it as generated. No time is written, so equal pixels give equal bytes for one
-    build of Pillow and zlib.
+    ``Software``, and XMP that marks it as generated. No time is written, so equal pixels give equal bytes; see
+    worker/png.py for where that ends.
 
     Raises:
         EncodeError: if the pixels are not a picture.
     """
     try:
-        image = Image.fromarray(generated.pixels)
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG", pnginfo=_png_text(generated, model), compress_level=PNG_COMPRESS_LEVEL)
-    except (TypeError, ValueError, OSError) as error:
+        png = write_png(generated.pixels, _png_text(generated, model))
+    except ValueError as error:
         raise EncodeError(f"seed {generated.seed}: {error}") from error
-    png = buffer.getvalue()
-    return Encoded(png, hashlib.sha256(png).hexdigest(), image.width, image.height)
+    height, width, _ = generated.pixels.shape
+    return Encoded(png, hashlib.sha256(png).hexdigest(), width, height)
 
 
 def encode_metadata(generated: Generated, model: ModelInfo, encoded: Encoded, image_key: str) -> bytes:
-    """Return the metadata object: the facts, and the picture's key, SHA-256 and size. UTF-8 JSON, keys in order."""
+    """Return the metadata object: UTF-8 JSON, keys in order."""
+    return json_document(metadata_of(generated, model, encoded, image_key))
+
+
+def metadata_of(generated: Generated, model: ModelInfo, encoded: Encoded, image_key: str) -> dict[str, Any]:
+    """Return what the metadata object says: the facts, and the picture's key, SHA-256 and size."""
     facts = describe(generated.seed, generated.caption, model)
     facts["image"] = {
         "key": image_key,
@@ -99,10 +98,11 @@ def encode_metadata(generated: Generated, model: ModelInfo, encoded: Encoded, im
         "width": encoded.width,
         "height": encoded.height,
     }
-    return json_document(facts)
+    return facts
 
 
-def _png_text(generated: Generated, model: ModelInfo) -> PngInfo:
+def _png_text(generated: Generated, model: ModelInfo) -> list[Chunk]:
+    """Return the text chunks; Pillow knows which form suits which text."""
     facts = json.dumps(describe(generated.seed, generated.caption, model), ensure_ascii=False)
     size = f"{model.image_size}x{model.image_size}"
     parameters = (
@@ -114,4 +114,4 @@ def _png_text(generated: Generated, model: ModelInfo) -> PngInfo:
     text.add_text(PNG_JSON_KEY, facts)
     text.add_text("Software", "seedmill")
     text.add_itxt("XML:com.adobe.xmp", XMP.format(source=SOURCE_TYPES[model.trained]))
-    return text
+    return [(chunk[0], chunk[1]) for chunk in text.chunks]

@@ -2,7 +2,8 @@
 
 This module alone knows the stages and their order. Batches run on the device thread while finished pictures are
 encoded and uploaded on other threads; a bounded hand-over between the two keeps memory flat when the store is slow.
-Stages turn errors into outcomes: one bad seed fails alone. Nothing here knows Celery or jobs.
+A seed that several orders want at the same time is computed once. Stages turn errors into outcomes: one bad seed fails
+alone. Nothing here knows Celery.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
@@ -20,9 +22,10 @@ from worker.batcher import Batcher
 from worker.errors import DecodeError, GivenBack, StorageSilent
 from worker.model.generated import Generated, ModelInfo
 from worker.model.isolate import generate_each
-from worker.order import Order, Outcome, Work, milliseconds
+from worker.order import Order
 from worker.publish import Publisher
 from worker.threads import started_pool
+from worker.work import InFlight, Outcome, Work, milliseconds
 
 log = structlog.get_logger(__name__)
 
@@ -35,8 +38,12 @@ class Model(Protocol):
 
     info: ModelInfo
 
-    def generate(self, seeds: Sequence[int]) -> list[Generated]:
-        """Return one result per seed, in order."""
+    def draw(self, seeds: Sequence[int]) -> Sequence[Any]:
+        """Return the latent of each seed, in order; called from any thread, while the device works."""
+        ...
+
+    def generate(self, seeds: Sequence[int], latents: Sequence[Any]) -> list[Generated]:
+        """Return one result per seed, in order, from what :meth:`draw` gave for it; called from one thread."""
         ...
 
 
@@ -44,16 +51,20 @@ class Pipeline:
     """Seeds in, published pictures out.
 
     Args:
-        model: generates pictures and captions; called from one thread at a time.
+        model: generates pictures and captions.
         publisher: where they go.
         max_batch: most seeds that the model gets at once.
         upload_threads: pictures encoded and uploaded side by side.
+        batch_wait_s: seconds that a batch that is not full waits for more seeds.
     """
 
-    def __init__(self, model: Model, publisher: Publisher, *, max_batch: int, upload_threads: int) -> None:
+    def __init__(
+        self, model: Model, publisher: Publisher, *, max_batch: int, upload_threads: int, batch_wait_s: float = 0.0
+    ) -> None:
         self._model = model
         self._publisher = publisher
-        self._batcher: Batcher[Work] = Batcher(self._run_batch, max_batch=max_batch)
+        self._batcher: Batcher[Work] = Batcher(self._run_batch, max_batch=max_batch, wait_s=batch_wait_s)
+        self._in_flight = InFlight()
         self._finishers = started_pool(upload_threads, "upload", setting="SEEDMILL_UPLOAD_THREADS")
         self._handover = threading.BoundedSemaphore(HANDOVER_BATCHES * max_batch)
         self._orders: weakref.WeakSet[Order] = weakref.WeakSet()
@@ -91,24 +102,39 @@ class Pipeline:
 
     def process(self, seeds: Sequence[int], order: Order) -> list[Outcome]:
         """Generate and publish the seeds; blocks until each has its outcome, and returns them in order."""
-        work = self._enter(seeds, order)
+        futures = self._enter(seeds, order)
+        work, new = self._in_flight.join(seeds, futures, order.urgency)
         try:
-            self._batcher.submit(work)
+            self._draw(work[:new])
+            self._batcher.submit(work, job=order.job, urgency=order.urgency)
         except RuntimeError as error:
-            raise GivenBack("the worker is stopping") from error
-        return [item.done.result() for item in work]
+            stopping = GivenBack("the worker is stopping")
+            for item in work[:new]:
+                item.end(stopping)
+            raise stopping from error
+        return [future.result() for future in futures]
 
-    def find(self, seeds: Sequence[int], order: Order) -> list[Outcome]:
-        """Look for the seeds among what is published; returns in order a result, ``None``, or why it cannot be told."""
-        work = self._enter(seeds, order)
-        for item in work:
-            self._finishers.submit(self._look, item)
-        return [item.done.result() for item in work]
+    def find(self, seeds: Sequence[int], order: Order, *, whole: bool = True) -> list[Outcome]:
+        """Look for the seeds among what is published; returns in order a result, ``None``, or why it cannot be told.
 
-    def _enter(self, seeds: Sequence[int], order: Order) -> list[Work]:
+        ``whole`` holds each picture to its SHA-256, which reads all of it.
+        """
+        futures = self._enter(seeds, order)
+        for seed, future in zip(seeds, futures, strict=True):
+            item = Work(seed)
+            item.join(future)
+            self._finishers.submit(self._look, item, whole)
+        return [future.result() for future in futures]
+
+    def _enter(self, seeds: Sequence[int], order: Order) -> list[Future[Outcome]]:
         with self._lock:
             self._orders.add(order)
-        return order.add(seeds)
+        return order.want(len(seeds))
+
+    def _draw(self, work: Sequence[Work]) -> None:
+        """Draw the latents here, on the thread of the chunk, while the device is at others."""
+        for item, latent in zip(work, self._model.draw([item.seed for item in work]), strict=True):
+            item.latent = latent
 
     def _let_go(self, reason: GivenBack) -> None:
         """Give back every seed that has no outcome yet."""
@@ -119,7 +145,7 @@ class Pipeline:
 
     def _run_batch(self, waiting: list[Work]) -> None:
         try:
-            if batch := [item for item in waiting if item.wanted]:
+            if batch := [item for item in waiting if item.begin()]:
                 self._generate_batch(batch)
         except BaseException as error:  # the device thread lives on, and nobody waits in vain
             for item in waiting:
@@ -133,7 +159,7 @@ class Pipeline:
             item.timings["queue_ms"] = milliseconds(item.entered)
         self._device_since = time.monotonic()
         try:
-            generated = generate_each(self._generate, [item.seed for item in batch])
+            generated = generate_each(self._generate, batch)
         finally:
             self._device_since = None
         spent = milliseconds(started)
@@ -145,9 +171,9 @@ class Pipeline:
             else:
                 self._hand_over(item, result)
 
-    def _generate(self, seeds: Sequence[int]) -> list[Generated]:
+    def _generate(self, batch: Sequence[Work]) -> list[Generated]:
         try:
-            return self._model.generate(seeds)
+            return self._model.generate([item.seed for item in batch], [item.latent for item in batch])
         except Exception:
             raise
         except BaseException as error:  # SystemExit and its like, which would end the device thread
@@ -168,8 +194,8 @@ class Pipeline:
         finally:
             self._handover.release()
 
-    def _look(self, item: Work) -> None:
-        self._end(item, lambda: self._publisher.find(item))
+    def _look(self, item: Work, whole: bool) -> None:
+        self._end(item, lambda: self._publisher.find(item, whole=whole))
 
     def _end(self, item: Work, call: Callable[[], Outcome]) -> None:
         """End a seed with what ``call`` returns or raises; the thread lives on."""

@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
@@ -24,10 +24,11 @@ from producer.contract import (
     image_key,
     metadata_key,
 )
-from worker.encode import encode_metadata, encode_png
+from worker.encode import encode_png, metadata_of
 from worker.errors import GivenBack, ObjectMissing, StorageError, StorageSilent, StorageUnreachable
+from worker.files import json_document
 from worker.model.generated import Generated, ModelInfo
-from worker.order import Work, milliseconds
+from worker.work import Work, milliseconds
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +47,10 @@ class Store(Protocol):
 
     def get(self, key: str) -> bytes:
         """Return the bytes under ``key``, or raise :class:`~worker.errors.ObjectMissing`."""
+        ...
+
+    def size(self, key: str) -> int:
+        """Return how many bytes are under ``key``, or raise :class:`~worker.errors.ObjectMissing`."""
         ...
 
     def delete(self, key: str) -> None:
@@ -88,19 +93,19 @@ class Publisher:
         """
         model, seed = self._model, item.seed
         picture, metadata = image_key(model.id, seed), metadata_key(model.id, seed)
-        if not item.wanted:
+        if item.leave():
             return None
         encoded = item.timed("encode", lambda: encode_png(generated, model))
-        document = encode_metadata(generated, model, encoded, picture)
+        facts = metadata_of(generated, model, encoded, picture)
         item.timed("put_image", lambda: self._put(item, picture, encoded.png, IMAGE_CONTENT_TYPE))
-        item.timed("put_metadata", lambda: self._put(item, metadata, document, METADATA_CONTENT_TYPE))
-        timings = {**item.timings, "total_ms": milliseconds(item.entered)}
-        return self._result(seed, json.loads(document), timings)
+        item.timed("put_metadata", lambda: self._put(item, metadata, json_document(facts), METADATA_CONTENT_TYPE))
+        return self._result(item, facts)
 
-    def find(self, item: Work) -> SeedResult | None:
-        """Return the result of a seed that is published, whole; ``None`` if it is not, or torn.
+    def find(self, item: Work, *, whole: bool) -> SeedResult | None:
+        """Return the result of a seed that is published; ``None`` if it is not, or torn.
 
-        The metadata is read first, since it commits; then the picture is held to the SHA-256 that it names.
+        The metadata is read first, since it commits. Then the picture is held to the size that it names; or, if it has
+        to be ``whole``, read and held to the SHA-256.
 
         Raises:
             GivenBack, StorageError: as :meth:`publish`.
@@ -109,9 +114,8 @@ class Publisher:
         try:
             document = self._persist(item, lambda: self._store.get(metadata_key(model.id, seed)), self._can_read)
             facts = json.loads(document)
-            png = self._persist(item, lambda: self._store.get(image_key(model.id, seed)), self._can_read)
-            if hashlib.sha256(png).hexdigest() == facts["image"]["sha256"]:
-                return self._result(seed, facts, {"total_ms": milliseconds(item.entered)})
+            if self._is_there(item, facts["image"], whole=whole):
+                return self._result(item, facts, cached=True)
         except ObjectMissing:
             return None
         except (ValueError, LookupError, TypeError, RecursionError) as error:
@@ -120,9 +124,17 @@ class Publisher:
         log.warning("torn picture, done again", action="object_torn", seed=seed)
         return None
 
-    def _result(self, seed: int, facts: dict[str, dict[str, object]], timings: dict[str, float]) -> SeedResult:
+    def _is_there(self, item: Work, image: dict[str, object], *, whole: bool) -> bool:
+        key = image_key(self._model.id, item.seed)
+        if not whole:
+            return self._persist(item, lambda: self._store.size(key), self._can_read) == image["bytes"]
+        png = self._persist(item, lambda: self._store.get(key), self._can_read)
+        return hashlib.sha256(png).hexdigest() == image["sha256"]
+
+    def _result(self, item: Work, facts: dict[str, Any], *, cached: bool = False) -> SeedResult:
         """Return the result of a published seed, as its metadata has it."""
-        model, image = self._model, facts["image"]
+        model, image, seed = self._model, facts["image"], item.seed
+        timings = {**item.timings, "total_ms": milliseconds(item.entered)}
         return SeedResult(
             seed=seed,
             status=SeedStatus.SUCCEEDED,
@@ -134,6 +146,7 @@ class Publisher:
             height=int(str(image["height"])),
             bytes=int(str(image["bytes"])),
             model_id=model.id,
+            cached=cached,
             timings=timings,
         )
 

@@ -65,13 +65,15 @@ class Recorder:
         url: its URL, for messages.
         ttl_s: seconds that results live where the job's record does not say.
         held: key of the messages that this worker holds.
+        model_id: whose results these are.
     """
 
-    def __init__(self, client: redis.Redis, url: str, *, ttl_s: int, held: str) -> None:
+    def __init__(self, client: redis.Redis, url: str, *, ttl_s: int, held: str, model_id: str = "") -> None:
         self._redis = client
         self._url = url
         self._ttl_s = ttl_s
         self._held = held
+        self._model_id = model_id
         self._stopping = threading.Event()
 
     def stop_waiting(self) -> None:
@@ -81,7 +83,10 @@ class Recorder:
     def start(self, delivery: Delivery, *, alone: bool) -> Start:
         """Begin with a chunk; says whether to run it. ``alone``: nothing else is at work."""
         message, adopt, tag = delivery.message, delivery.adopt, delivery.tag
-        call = records.start_chunk(message, held=self._held, tag=tag, adopt=adopt, alone=alone, ttl_s=self._ttl_s)
+        model, ttl_s = self._model_id, self._ttl_s
+        call = records.start_chunk(
+            message, held=self._held, tag=tag, adopt=adopt, alone=alone, ttl_s=ttl_s, model_id=model
+        )
         return Start.parse(self._run(call))
 
     def finish(self, delivery: Delivery, results: Sequence[SeedResult], attempts: int) -> dict[str, Any]:
@@ -94,7 +99,9 @@ class Recorder:
         value = chunk_result(message, results)
         text = encode_celery_result(message.task_id, "SUCCESS", value)
         letter = _dead_letter(message, results, attempts)
-        ending = Ending(value["succeeded"], value["failed"], text, letter.encode() if letter else "")
+        published = [result.seed for result in results if result.status is SeedStatus.SUCCEEDED]
+        counts = value["succeeded"], value["failed"]
+        ending = Ending(*counts, text, letter.encode() if letter else "", self._model_id, published)
         call = records.finish_chunk(message, ending, held=self._held, tag=delivery.tag, ttl_s=self._ttl_s)
         if self._run(call) == UNCLAIMED:
             raise GivenBack("seeds failed of a chunk that was given back meanwhile")

@@ -16,7 +16,7 @@ class Running:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._deliveries: set[Delivery] = set()
-        self._orders: dict[Order, str] = {}
+        self._orders: set[Order] = set()
 
     @contextmanager
     def delivery(self, delivery: Delivery) -> Iterator[None]:
@@ -30,16 +30,17 @@ class Running:
                 self._deliveries.discard(delivery)
 
     @contextmanager
-    def order(self, job_id: str) -> Iterator[Order]:
-        """Yield a new order of that job; inside, it can be cancelled."""
-        order = Order()
+    def order(self, delivery: Delivery) -> Iterator[Order]:
+        """Yield a new order of its job; inside, it can be cancelled."""
+        message = delivery.message
+        order = Order(message.job_id, urgency=message.priority.number)
         with self._lock:
-            self._orders[order] = job_id
+            self._orders.add(order)
         try:
             yield order
         finally:
             with self._lock:
-                del self._orders[order]
+                self._orders.discard(order)
 
     def deliveries(self) -> list[Delivery]:
         """Return the deliveries that are at work."""
@@ -49,11 +50,11 @@ class Running:
     def jobs(self) -> list[str]:
         """Return the jobs that have orders at work."""
         with self._lock:
-            return sorted(set(self._orders.values()))
+            return sorted({order.job for order in self._orders})
 
     def cancel(self, job_id: str) -> None:
         """Let go of the orders of that job."""
         with self._lock:
-            orders = [order for order, job in self._orders.items() if job == job_id]
+            orders = [order for order in self._orders if order.job == job_id]
         for order in orders:
             order.cancel()

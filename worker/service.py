@@ -116,7 +116,11 @@ class Service:
         settings = self.settings
         publisher = Publisher(self._store, self._model.info, patience_s=settings.s3_patience_s)
         self._pipeline = Pipeline(
-            self._model, publisher, max_batch=settings.max_batch, upload_threads=settings.upload_threads
+            self._model,
+            publisher,
+            max_batch=settings.max_batch,
+            upload_threads=settings.upload_threads,
+            batch_wait_s=settings.batch_wait_ms / 1000,
         )
         self._pipeline.start()
 
@@ -130,7 +134,13 @@ class Service:
             lease_s=settings.lease_s,
         )
         client = connect(settings.redis_url)
-        self._recorder = Recorder(client, settings.redis_url, ttl_s=settings.result_ttl_s, held=self._ledger.key)
+        self._recorder = Recorder(
+            client,
+            settings.redis_url,
+            ttl_s=settings.result_ttl_s,
+            held=self._ledger.key,
+            model_id=self._model.info.id,
+        )
         self._gate, self._running = Gate(), Running()
 
     def serve(self) -> int:

@@ -106,6 +106,9 @@ class WorkerSettings(ProducerSettings, StorageSettings):
     max_batch: int = Field(default=32, ge=1, le=1024)
     """Most seeds that the model computes in one go."""
 
+    batch_wait_ms: float = Field(default=0.0, ge=0, le=10_000)
+    """Milliseconds that a batch that is not full waits for more seeds; 0: what waits starts when the device is free."""
+
     concurrency: int = Field(default=8, ge=1, le=256)
     """Messages that the worker holds at a time."""
 

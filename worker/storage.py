@@ -119,6 +119,11 @@ class ObjectStore:
             answer = self._s3.get_object(Bucket=self.settings.s3_bucket, Key=self._full(key))
             return bytes(answer["Body"].read())
 
+    def size(self, key: str) -> int:
+        """Return how many bytes are under ``key``, or raise :class:`~worker.errors.ObjectMissing`."""
+        with self._translated(key):
+            return int(self._s3.head_object(Bucket=self.settings.s3_bucket, Key=self._full(key))["ContentLength"])
+
     def delete(self, key: str) -> None:
         """Remove the object under ``key``, if there is one."""
         with self._translated(key):

@@ -2,8 +2,8 @@
 -- acknowledge the message, all in one step.
 -- KEYS: job record, chunk facts, Celery result, seeds, active jobs, messages held, dead letters, their index.
 -- ARGV: job id, chunk, seeds in the chunk, succeeded, failed, Celery result text, lifetime ms, tombstone ms,
--- delivery tag, task id, dead letter or '', most dead letters, delivery. Succeeded and failed are fewer if the job was
--- cancelled.
+-- delivery tag, task id, dead letter or '', most dead letters, delivery, prefix of the sets of published seeds, seeds in
+-- a set, seeds that are published now... Succeeded and failed are fewer if the job was cancelled.
 -- Returns 1 if this call counted, 0 if not: a success counts whoever brings it, unless there was one before; everything
 -- else only from the delivery that runs the chunk, since others try again what had failed. Returns -1 if nobody seems to
 -- run it: then the message is not acknowledged, and has to go back.
@@ -39,6 +39,12 @@ if ARGV[11] ~= '' then
 elseif before[1] then
   redis.call('HDEL', KEYS[7], ARGV[10])
   redis.call('ZREM', KEYS[8], ARGV[10])
+end
+for i = 16, #ARGV do
+  local block = math.floor(ARGV[i] / ARGV[15])
+  local key = ARGV[14] .. string.format('%.0f', block)
+  redis.call('SADD', key, string.format('%.0f', ARGV[i] - block * ARGV[15]))
+  redis.call('PEXPIRE', key, keep)
 end
 if not total then
   return 1

@@ -1,25 +1,26 @@
 -- A worker begins with a chunk that it has taken. Returns what to do; how many attempts ended without a word, and how
 -- many were given back as failures; the deliveries so far, with this one; the seeds of it that were condemned, between
--- commas; and the seed that the last attempt stopped at, with how many workers in a row died at it, as in '7:2', or ''.
+-- commas; the seed that the last attempt stopped at, with how many workers in a row died at it, as in '7:2', or '';
+-- and those of its seeds that should be published already, between commas.
 -- 'run'; 'suspect': an earlier attempt ended without a word, so ask again once nothing else is at work; 'done',
 -- 'canceled', 'expired': it is not to be run; 'unknown': the message is none of that job's; 'gone': the worker does not
 -- hold the message any more.
 -- KEYS: job record, chunk facts, seeds, active jobs, messages held, workers.
 -- ARGV: job id, chunk, seeds in the chunk, adopt ('1' or '0'), alone ('1' or '0'), lifetime ms, tombstone ms, packed
--- seeds, delivery, its tag, prefix of the messages held. adopt = '1': the message came from an app that wrote no
--- record, so it is made here.
+-- seeds, delivery, its tag, prefix of the messages held, prefix of the sets of published seeds, seeds in a set,
+-- seeds... adopt = '1': the message came from an app that wrote no record, so it is made here.
 -- A delivery that asks again, because a reply was lost, is answered as before.
 if redis.call('HEXISTS', KEYS[5], ARGV[10]) == 0 then
-  return {'gone', 0, 0, 0, '', ''}
+  return {'gone', 0, 0, 0, '', '', ''}
 end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local stamp = string.format('%.0f', now)
 if redis.call('EXISTS', KEYS[1]) == 0 then
   if ARGV[4] == '0' then
-    return {'expired', 0, 0, 0, '', ''}
+    return {'expired', 0, 0, 0, '', '', ''}
   elseif ARGV[2] ~= '0' then
-    return {'unknown', 0, 0, 0, '', ''}
+    return {'unknown', 0, 0, 0, '', '', ''}
   end
   local keep = string.format('%.0f', ARGV[6] + ARGV[7])
   redis.call('DEL', KEYS[2])
@@ -31,17 +32,29 @@ if redis.call('EXISTS', KEYS[1]) == 0 then
   redis.call('ZADD', KEYS[4], now, ARGV[1])
 end
 local chunk, size = ARGV[2], tonumber(ARGV[3])
-local status, expires, ttl, total, chunk_size =
-  unpack(redis.call('HMGET', KEYS[1], 'status', 'expires_ms', 'ttl_ms', 'total', 'chunk_size'))
+local status, expires, ttl, total, chunk_size, force =
+  unpack(redis.call('HMGET', KEYS[1], 'status', 'expires_ms', 'ttl_ms', 'total', 'chunk_size', 'force'))
 local fact, by, open, failures, deliveries, condemned, at = unpack(redis.call('HMGET', KEYS[2], chunk, chunk .. ':by',
   chunk .. ':open', chunk .. ':failures', chunk .. ':deliveries', chunk .. ':condemned', chunk .. ':at'))
 open, failures, deliveries = tonumber(open or 0), tonumber(failures or 0), tonumber(deliveries or 0)
+local function published()
+  local found = {}
+  for i = 14, force == '1' and 0 or #ARGV do
+    local block = math.floor(ARGV[i] / ARGV[13])
+    if redis.call('SISMEMBER', ARGV[12] .. string.format('%.0f', block), ARGV[i] - block * ARGV[13]) == 1 then
+      found[#found + 1] = ARGV[i]
+    end
+  end
+  return table.concat(found, ',')
+end
 local function answer(verdict)
   local seed, died, worker = string.match(at or '', '^(%d+):(%d+):' .. ARGV[11] .. '(.*) ')
   if seed then
     seed = string.format('%s:%d', seed, died + (redis.call('ZSCORE', KEYS[6], worker) and 0 or 1))
   end
-  return {verdict, verdict == 'run' and open - 1 or open, failures, deliveries, condemned or '', seed or ''}
+  local runs = verdict == 'run'
+  return {verdict, runs and open - 1 or open, failures, deliveries, condemned or '', seed or '',
+    runs and published() or ''}
 end
 if size ~= math.min(tonumber(chunk_size), total - chunk * chunk_size) then
   return answer('unknown')

@@ -630,3 +630,42 @@ def test_a_canceled_chunk_counts_what_had_ended_and_the_rest_as_canceled(bench: 
     counts = bench.record().counts
     assert (counts.running, counts.succeeded, counts.canceled) == (0, 1, 2)
     assert bench.record().status is JobStatus.CANCELED
+
+
+MODEL = "demo-0123456789abcdef"
+EDGES = (0, 511, 512, 2**31 - 1, 2**31, 2**32 - 1)
+
+
+def known(bench: Bench, message: ChunkMessage, *, model_id: str = MODEL) -> frozenset[int]:
+    """Return what the index tells a worker of that model when it begins with a chunk."""
+    bench.redis.hset(HELD, "k", "0message")
+    call = records.start_chunk(message, held=HELD, tag="k", adopt=False, alone=True, ttl_s=TTL_S, model_id=model_id)
+    start = Start.parse(bench.run(call))
+    assert start.verdict is Verdict.RUN
+    return start.known
+
+
+def publish(bench: Bench, message: ChunkMessage, seeds: tuple[int, ...]) -> None:
+    """End a chunk whose seeds are published but for those that failed."""
+    failed = len(message.seeds) - len(seeds)
+    bench.begin(message, alone=True, delivery="p")
+    ending = Ending(len(seeds), failed, "{}", model_id=MODEL, published=seeds)
+    assert bench.run(records.finish_chunk(message, ending, held=HELD, tag="p", ttl_s=TTL_S)) == 1
+
+
+def test_what_is_published_is_known_to_the_next_job_of_the_same_model(bench: Bench) -> None:
+    (first,) = bench.create(EDGES, job="first", chunk_size=10)
+    assert known(bench, first) == frozenset()
+    publish(bench, first, EDGES[:-1])
+    (second,) = bench.create((*EDGES, 1, 2**31 + 512), job="second", chunk_size=10)
+    assert known(bench, second) == set(EDGES[:-1])
+    assert known(bench, second, model_id="demo-0") == frozenset()
+
+
+def test_the_index_of_what_is_published_is_small_and_ends_with_the_results(bench: Bench) -> None:
+    seeds = tuple(range(1_000_000, 1_001_024))
+    (job,) = bench.create(seeds, chunk_size=1024)
+    publish(bench, job, seeds)
+    keys = list(bench.redis.scan_iter("seedmill:known:*"))
+    assert sum(bench.redis.memory_usage(key) for key in keys) < 5 * len(seeds)
+    assert all(0 < bench.redis.ttl(key) <= TTL_S + records.TOMBSTONE_S for key in keys)

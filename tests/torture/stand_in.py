@@ -94,7 +94,11 @@ class StandIn:
         """Return what the log says."""
         return {"model_id": self.info.id}
 
-    def generate(self, seeds: Sequence[int]) -> list[Generated]:
+    def draw(self, seeds: Sequence[int]) -> list[None]:
+        """Return a latent per seed, which this model does without."""
+        return [None for _ in seeds]
+
+    def generate(self, seeds: Sequence[int], latents: Sequence[None]) -> list[Generated]:
         """Return a picture per seed, after the time that it takes."""
         return [self._one(seed) for seed in seeds]
 

@@ -41,8 +41,13 @@ class FakeModel:
         self.bad = set(bad)
         self.batches: list[list[int]] = []
 
-    def generate(self, seeds: Sequence[int]) -> list[Generated]:
+    def draw(self, seeds: Sequence[int]) -> list[str]:
+        """Return a latent per seed."""
+        return [f"latent of {seed}" for seed in seeds]
+
+    def generate(self, seeds: Sequence[int], latents: Sequence[str]) -> list[Generated]:
         """Return a result per seed, or raise."""
+        assert list(latents) == [f"latent of {seed}" for seed in seeds]
         self.batches.append(list(seeds))
         if culprits := self.bad.intersection(seeds):
             raise ValueError(f"cannot draw {sorted(culprits)}")
@@ -70,6 +75,10 @@ class FakeStore:
         if key not in self.objects:
             raise ObjectMissing(key)
         return self.objects[key]
+
+    def size(self, key: str) -> int:
+        """Return the bytes of an object."""
+        return len(self.get(key))
 
     def delete(self, key: str) -> None:
         """Forget an object."""

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
-from producer.contract import MAX_ATTEMPTS, ChunkMessage, SeedResult, SeedStatus, chunk_result
+from producer.contract import MAX_ATTEMPTS, ChunkMessage, Priority, SeedResult, SeedStatus, chunk_result
 from producer.records import Start, Verdict
 from worker.chunk import ChunkRunner
 from worker.errors import GivenBack, InvalidMessage
-from worker.order import Order, Outcome
+from worker.order import Order
 from worker.queue.gate import Gate
 from worker.results import Delivery
 from worker.running import Running
+from worker.work import Outcome
 
 DELIVERY = Delivery(ChunkMessage("t", "j", 2, (7, 8, 9, 7)), "1.0")
 
@@ -57,12 +59,14 @@ class FakeMill:
         self.published = set(published)
         self.outcomes = outcomes or {}
         self.calls: list[list[int]] = []
+        self.looks: list[tuple[list[int], bool]] = []
 
     def process(self, seeds: Sequence[int], order: Order) -> list[Outcome]:
         self.calls.append(list(seeds))
         return [self.outcomes.get(seed, succeed(seed)) for seed in seeds]
 
-    def find(self, seeds: Sequence[int], order: Order) -> list[Outcome]:
+    def find(self, seeds: Sequence[int], order: Order, *, whole: bool) -> list[Outcome]:
+        self.looks.append((list(seeds), whole))
         return [self.outcomes.get(seed) or (succeed(seed) if seed in self.published else None) for seed in seeds]
 
 
@@ -101,6 +105,14 @@ def test_a_redelivered_chunk_skips_what_is_published() -> None:
     assert (recorder.said[-1], mill.calls) == (GOOD, [[8]])
 
 
+def test_seeds_that_are_known_to_be_published_skip_the_device_if_the_bucket_has_them() -> None:
+    recorder, mill = FakeRecorder(Start(Verdict.RUN, known=frozenset({7, 8}))), FakeMill(published=[7])
+    run(recorder, mill)
+    assert mill.looks == [([7, 8], False)]
+    assert mill.calls == [[8, 9]], "an index that is wrong costs a look"
+    assert recorder.said[-1] == GOOD
+
+
 def test_while_it_cannot_be_told_what_is_published_nothing_is_computed() -> None:
     recorder, mill = FakeRecorder(Start(Verdict.RUN, deliveries=2)), FakeMill(outcomes={8: GivenBack("away")})
     with pytest.raises(GivenBack):
@@ -112,7 +124,8 @@ def test_while_it_cannot_be_told_what_is_published_nothing_is_computed() -> None
 def test_a_seed_that_can_never_be_looked_for_is_computed_at_the_last_attempt(failures: int, goes_back: bool) -> None:
     recorder = FakeRecorder(Start(Verdict.RUN, failures=failures, deliveries=2))
     mill = FakeMill(published=[7, 9])
-    mill.find = lambda seeds, order: [succeed(7), GivenBack("odd", counts=True), succeed(9)]  # type: ignore[method-assign]
+    mill.outcomes[8] = GivenBack("odd", counts=True)
+    mill.process = lambda seeds, order: mill.calls.append(list(seeds)) or [succeed(8)]  # type: ignore[method-assign, func-returns-value]
     if goes_back:
         with pytest.raises(GivenBack):
             run(recorder, mill)
@@ -277,10 +290,13 @@ def test_a_closed_gate_sends_those_who_wait_back(gate: Gate) -> None:
 
 
 def test_canceling_a_job_lets_go_of_its_orders_alone() -> None:
-    running = Running()
-    with running.order("a") as first, running.order("a") as second, running.order("b") as other:
+    running, stack = Running(), ExitStack()
+    deliveries = [Delivery(ChunkMessage("t", job, 0, (1,), Priority.BULK)) for job in "aab"]
+    first, second, other = (stack.enter_context(running.order(delivery)) for delivery in deliveries)
+    with stack:
         assert running.jobs() == ["a", "b"]
         running.cancel("a")
         assert (first.wanted, second.wanted, other.wanted) == (False, False, True)
-        assert [item.done.result(0) for item in first.add([1, 2])] == [None, None]
+        assert [future.result(0) for future in first.want(2)] == [None, None]
+        assert (other.job, other.urgency) == ("b", Priority.BULK.number)
     assert running.jobs() == []

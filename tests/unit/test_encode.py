@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from tests.unit.fakes import MODEL, picture
@@ -29,6 +31,25 @@ def test_pillow_reads_every_pixel_back() -> None:
     assert np.array_equal(np.asarray(read(encoded.png)), noise)
     assert (encoded.width, encoded.height) == (256, 256)
     assert encoded.sha256 == hashlib.sha256(encoded.png).hexdigest()
+
+
+@given(
+    shape=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    kind=st.sampled_from(["noise", "flat", "ramp", "other order"]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_pillow_reads_back_pictures_of_every_size_and_content(shape: tuple[int, int], kind: str, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    pixels = random.integers(0, 256, (*shape, 3), dtype=np.uint8)
+    if kind == "flat":
+        pixels[:] = pixels[0, 0]
+    elif kind == "ramp":
+        pixels = np.cumsum(np.ones_like(pixels), axis=1, dtype=np.uint8)
+    elif kind == "other order":  # as a network leaves them
+        pixels = np.ascontiguousarray(pixels.transpose(2, 0, 1)).transpose(1, 2, 0)
+    encoded = encode_png(replace(picture(7), pixels=pixels), MODEL)
+    assert np.array_equal(np.asarray(read(encoded.png)), pixels)
+    assert (encoded.height, encoded.width) == shape
 
 
 def test_the_same_picture_gives_the_same_bytes() -> None:
@@ -111,7 +132,14 @@ def test_a_picture_of_an_untrained_model_is_not_called_trained() -> None:
     assert "digitalsourcetype/algorithmicMedia" in info["XML:com.adobe.xmp"]
 
 
-@pytest.mark.parametrize("pixels", [np.zeros((4, 4, 7), np.uint8), np.zeros(5, np.complex128)])
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        *(np.zeros(shape, np.uint8) for shape in ((4, 4, 7), (4, 4), (0, 4, 3), (4, 0, 3), (1, 4, 4, 3))),
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros(5, np.complex128),
+    ],
+)
 def test_what_is_no_picture_is_refused_by_its_seed(pixels: Any) -> None:
     with pytest.raises(EncodeError, match="seed 7"):
         encode_png(replace(picture(7), pixels=pixels), MODEL)

@@ -97,7 +97,7 @@ def test_one_bad_seed_fails_alone(make: Make) -> None:
 def test_finding_the_culprits_costs_few_extra_calls(make: Make, bad: list[int]) -> None:
     model = FakeModel(bad)
     gate = threading.Event()
-    wait, model.generate = model.generate, lambda seeds: (gate.wait() and wait(seeds)) or []  # type: ignore[method-assign]
+    wait, model.generate = model.generate, lambda *batch: (gate.wait() and wait(*batch)) or []  # type: ignore[method-assign]
     pipeline = make(model, FakeStore(), max_batch=64)
     gate.set()
     results = results_of(pipeline, range(64))
@@ -107,7 +107,7 @@ def test_finding_the_culprits_costs_few_extra_calls(make: Make, bad: list[int]) 
 
 def test_a_model_that_loses_count_fails_its_seeds_and_not_the_worker(make: Make) -> None:
     class Short(FakeModel):
-        def generate(self, seeds: object) -> list[Generated]:
+        def generate(self, seeds: object, latents: object) -> list[Generated]:
             return []
 
     model = Short()
@@ -236,7 +236,7 @@ def test_a_seed_for_which_memory_does_not_suffice_is_to_be_tried_again_and_that_
     make: Make, error: Exception
 ) -> None:
     class Full(FakeModel):
-        def generate(self, seeds: Sequence[int]) -> list[Generated]:
+        def generate(self, seeds: Sequence[int], latents: Sequence[str]) -> list[Generated]:
             raise error
 
     (outcome,) = make(Full(), FakeStore()).process([1], Order())
@@ -248,10 +248,10 @@ def test_a_seed_for_which_memory_does_not_suffice_is_to_be_tried_again_and_that_
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
 def test_what_no_model_should_raise_fails_the_seed_and_not_the_device_thread(make: Make, error: BaseException) -> None:
     class Leaves(FakeModel):
-        def generate(self, seeds: Sequence[int]) -> list[Generated]:
+        def generate(self, seeds: Sequence[int], latents: Sequence[str]) -> list[Generated]:
             if 5 in seeds:
                 raise error
-            return super().generate(seeds)
+            return super().generate(seeds, latents)
 
     pipeline = make(Leaves(), FakeStore())
     assert [result.status for result in results_of(pipeline, [5, 6])] == ["failed", "succeeded"]
@@ -265,7 +265,7 @@ class Untellable(Exception):
 
 def test_an_error_that_cannot_be_told_ends_its_seed_all_the_same(make: Make) -> None:
     class Odd(FakeModel):
-        def generate(self, seeds: Sequence[int]) -> list[Generated]:
+        def generate(self, seeds: Sequence[int], latents: Sequence[str]) -> list[Generated]:
             raise Untellable
 
     pipeline = make(Odd(), FakeStore())
@@ -307,10 +307,10 @@ class Slow(FakeModel):
         super().__init__()
         self.begun, self.go_on = threading.Event(), threading.Event()
 
-    def generate(self, seeds: Sequence[int]) -> list[Generated]:
+    def generate(self, seeds: Sequence[int], latents: Sequence[str]) -> list[Generated]:
         self.begun.set()
         self.go_on.wait(20)
-        return super().generate(seeds)
+        return super().generate(seeds, latents)
 
 
 def test_a_canceled_order_ends_at_once_even_amid_its_batch_and_publishes_nothing(make: Make) -> None:
@@ -356,7 +356,8 @@ def test_published_seeds_are_found_whole_and_torn_ones_are_not(make: Make) -> No
     assert found[6] is None
     for outcome, result in ((found[0], written[0]), (found[5], written[5])):
         assert isinstance(outcome, SeedResult)
-        assert replace(outcome, timings={}) == replace(result, timings={})
+        assert replace(outcome, timings={}, cached=False) == replace(result, timings={})
+        assert outcome.cached
 
 
 def test_what_is_published_cannot_be_told_while_the_store_is_away(make: Make) -> None:
@@ -372,7 +373,7 @@ def test_closing_finishes_what_is_inside() -> None:
     pipeline = build(FakeModel(), store, max_batch=2)
     thread = threading.Thread(target=pipeline.process, args=(range(20), Order()))
     thread.start()
-    while not pipeline._batcher._waiting:
+    while not len(pipeline._batcher):
         time.sleep(0.001)
     pipeline.start()
     assert pipeline.close()

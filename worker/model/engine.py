@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from worker.errors import DeviceError, OutOfDeviceMemory, SetupError
 from worker.model.decoders import CanonicalShape, CpuDecoder, CudaDecoder, Decoder, shape_for
@@ -97,8 +98,16 @@ class Engine:
         """Whether the self-check has passed."""
         return self._reference is not None
 
-    def generate(self, seeds: Sequence[int]) -> list[Generated]:
+    def draw(self, seeds: Sequence[int]) -> list[Tensor]:
+        """Return the latent of each seed, in order: float32 [latent_dim] on the CPU; may be called from any thread."""
+        return list(draw_latents(seeds, self.info.latent_dim).unbind()) if seeds else []
+
+    def generate(self, seeds: Sequence[int], latents: Sequence[Tensor] | None = None) -> list[Generated]:
         """Return one result per seed, in order; each depends on its own seed alone.
+
+        Args:
+            seeds: which.
+            latents: what :meth:`draw` gave for them, if that was done beforehand.
 
         Raises:
             DecodeError, ArchitectureError: if the network gives what is no picture or no caption.
@@ -110,7 +119,7 @@ class Engine:
         if os.getpid() != self._process:
             raise SetupError("the model was loaded before this process was forked off: load it in each process")
         shortages = self._decoder.shortages
-        done = self._generate(seeds)
+        done = self._generate(seeds, latents)
         if self._reference is not None and self._decoder.shortages > shortages:
             self._check_again(self._reference)
         return done
@@ -142,9 +151,10 @@ class Engine:
         self._check_captions()
         self._reference = together[0]
 
-    def _generate(self, seeds: Sequence[int]) -> list[Generated]:
-        pixels, tokens = self._decoder.decode(draw_latents(seeds, self.info.latent_dim))
-        pictures = pixels.permute(0, 2, 3, 1).contiguous().numpy()
+    def _generate(self, seeds: Sequence[int], latents: Sequence[Tensor] | None = None) -> list[Generated]:
+        rows = draw_latents(seeds, self.info.latent_dim) if latents is None else torch.stack(list(latents))
+        pixels, tokens = self._decoder.decode(rows)
+        pictures = pixels.permute(0, 2, 3, 1).numpy()  # views; the encoder's threads put the bytes in order
         return [
             Generated(seed, picture, self._tokenizer.decode(ids))
             for seed, picture, ids in zip(seeds, pictures, tokens, strict=True)

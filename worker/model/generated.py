@@ -30,7 +30,7 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """One result: ``pixels`` uint8 [height, width, 3] in RGB order, and the caption."""
+    """One result: ``pixels`` uint8 [height, width, 3] in RGB order, possibly a view, and the caption."""
 
     seed: int
     pixels: NDArray[np.uint8]

@@ -6,13 +6,17 @@ For k bad seeds among n that costs about k log n calls more. Knows nothing of wh
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from worker.model.generated import Generated
 
-Generate = Callable[[Sequence[int]], list[Generated]]
+Seed = TypeVar("Seed")
+"""A seed, or whatever stands for one."""
 
 
-def generate_each(generate: Generate, seeds: Sequence[int]) -> list[Generated | Exception]:
+def generate_each(
+    generate: Callable[[Sequence[Seed]], list[Generated]], seeds: Sequence[Seed]
+) -> list[Generated | Exception]:
     """Return a result or an error for each seed, in order; ``generate`` takes seeds and returns one result for each."""
     try:
         results = generate(seeds)

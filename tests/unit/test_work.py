@@ -1,0 +1,147 @@
+"""A seed that several want is work once; its outcome reaches all who wait; nobody else's letting go ends it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from producer.contract import SeedResult, SeedStatus
+from tests.unit.fakes import MODEL, FakeModel, FakeStore
+from worker.errors import GivenBack
+from worker.model.generated import Generated
+from worker.order import Order
+from worker.pipeline import Pipeline
+from worker.publish import Publisher
+from worker.work import InFlight, Outcome
+
+DONE = SeedResult(7, SeedStatus.SUCCEEDED)
+
+
+def test_who_joins_work_gets_its_outcome_and_who_comes_late_begins_anew() -> None:
+    flight = InFlight()
+    first, second = Order().want(1), Order().want(1)
+    (work,), new = flight.join([7], first, 0)
+    assert new == 1
+    assert flight.join([7], second, 0) == ([], 0)
+    work.end(DONE)
+    work.end(None)
+    assert (first[0].result(0), second[0].result(0)) == (DONE, DONE)
+    (again,), new = flight.join([7], Order().want(1), 0)
+    assert new == 1
+    assert again is not work
+
+
+def test_work_goes_on_while_one_order_wants_it_and_is_left_when_none_does() -> None:
+    flight = InFlight()
+    leaves, stays = Order(), Order()
+    (work,), _ = flight.join([7], leaves.want(1), 0)
+    flight.join([7], stays.want(1), 0)
+    leaves.cancel()
+    assert work.wanted
+    assert not work.leave()
+    stays.give_back(GivenBack("stopping"))
+    assert work.leave()
+    assert flight.join([7], Order().want(1), 0)[1] == 1, "what was left is not joined"
+
+
+def test_a_device_is_given_a_seed_once_even_if_it_stands_in_line_twice() -> None:
+    flight = InFlight()
+    (work,), _ = flight.join([7], Order().want(1), 9)
+    assert flight.join([7], Order().want(1), 0) == ([work], 0), "in line again, for who is in a hurry"
+    assert flight.join([7], Order().want(1), 0) == ([], 0), "that once is enough"
+    assert [work.begin(), work.begin()] == [True, False]
+    assert flight.join([7], Order().want(1), -1) == ([], 0), "it is on the device"
+
+
+def test_nobody_waits_for_ever_whatever_joins_leaves_and_ends_at_once() -> None:
+    flight = InFlight()
+
+    def hammer(number: int) -> list[Outcome]:
+        outcomes = []
+        for turn in range(300):
+            order = Order()
+            futures = order.want(2)
+            work, _ = flight.join([turn % 3, 9], futures, number % 2)
+            if (turn + number) % 3 == 0:
+                order.cancel()
+            for item in work:
+                if item.begin():
+                    item.end(DONE)
+            outcomes += [future.result(10) for future in futures]
+        return outcomes
+
+    with ThreadPoolExecutor(8) as pool:
+        for future in [pool.submit(hammer, number) for number in range(8)]:
+            assert all(outcome in (DONE, None) for outcome in future.result(60))
+    assert flight._work == {}
+
+
+class Slow(FakeModel):
+    """Waits in its first batch until it is told to go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.go_on = threading.Event(), threading.Event()
+        self.drawn_by: set[str] = set()
+
+    def draw(self, seeds: Sequence[int]) -> list[str]:
+        self.drawn_by.add(threading.current_thread().name)
+        return super().draw(seeds)
+
+    def generate(self, seeds: Sequence[int], latents: Sequence[str]) -> list[Generated]:
+        assert threading.current_thread().name == "device"
+        self.begun.set()
+        assert self.go_on.wait(20)
+        return super().generate(seeds, latents)
+
+
+def in_company(model: Slow, first: Order, second: Order, seeds: Sequence[int]) -> tuple[list[Outcome], list[Outcome]]:
+    """Process seeds for two orders at once, the second of which comes while the device is at work."""
+    pipeline = Pipeline(model, Publisher(FakeStore(), MODEL, patience_s=0), max_batch=2, upload_threads=2)
+    pipeline.start()
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(pipeline.process, seeds, first)
+        assert model.begun.wait(20)
+        two = pool.submit(pipeline.process, seeds, second)
+        while not all(len(order._futures) == len(seeds) for order in (first, second)):
+            pass
+        first.cancel()
+        model.go_on.set()
+        outcomes = one.result(20), two.result(20)
+    assert pipeline.close(10)
+    return outcomes
+
+
+def test_seeds_that_two_jobs_want_at_once_are_computed_once() -> None:
+    model = Slow()
+    canceled, wanted = in_company(model, Order("a"), Order("b"), range(6))
+    assert sorted(seed for batch in model.batches for seed in batch) == list(range(6))
+    assert set(canceled) == {None}
+    assert all(isinstance(outcome, SeedResult) for outcome in wanted), "whoever else has let go"
+
+
+def test_latents_are_drawn_beside_the_device() -> None:
+    model = Slow()
+    in_company(model, Order("a"), Order("b"), range(6))
+    assert model.drawn_by
+    assert "device" not in model.drawn_by
+
+
+def test_an_urgent_order_does_not_wait_behind_what_it_joins() -> None:
+    model = Slow()
+    pipeline = Pipeline(model, Publisher(FakeStore(), MODEL, patience_s=0), max_batch=2, upload_threads=2)
+    pipeline.start()
+    with ThreadPoolExecutor(2) as pool:
+        bulk = pool.submit(pipeline.process, range(100), Order("bulk", urgency=9))
+        assert model.begun.wait(20)
+        hurry = Order("hurry", urgency=0)
+        urgent = pool.submit(pipeline.process, [98], hurry)
+        while not (hurry._futures and len(pipeline._batcher) == 99):
+            pass
+        model.go_on.set()
+        assert isinstance(urgent.result(20)[0], SeedResult)
+        bulk.result(20)
+    assert 98 in model.batches[1]
+    assert sorted(seed for batch in model.batches for seed in batch) == list(range(100))
+    assert pipeline.close(10)

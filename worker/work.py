@@ -1,0 +1,170 @@
+"""Seeds on their way through the stages: each is work once, whoever wants it, and ends once, with an outcome.
+
+Who wants a seed that is on its way joins it; what nobody wants any more is left. Knows neither the stages nor the
+queue.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import structlog
+
+from producer.contract import SeedResult
+from worker.errors import GivenBack
+from worker.failures import Fate, fate_of
+
+log = structlog.get_logger(__name__)
+
+Value = TypeVar("Value")
+
+Outcome = SeedResult | GivenBack | None
+"""What became of a seed: a result; or the reason why it has to be tried again; or ``None``, if nobody wants it now."""
+
+
+def milliseconds(since: float) -> float:
+    """Return the milliseconds since ``time.perf_counter()`` gave ``since``."""
+    return round((time.perf_counter() - since) * 1000, 3)
+
+
+class Work:
+    """A seed on its way; ``timings`` gathers milliseconds by stage. Safe to use from many threads.
+
+    Args:
+        seed: which.
+        urgency: the lower, the sooner.
+        left: called once, when it has ended.
+    """
+
+    def __init__(self, seed: int, *, urgency: int = 0, left: Callable[[Work], object] | None = None) -> None:
+        self.seed = seed
+        self.urgency = urgency
+        self.latent: Any = None
+        self.entered = time.perf_counter()
+        self.timings: dict[str, float] = {}
+        self._lock = threading.Lock()
+        self._waiting: list[Future[Outcome]] = []
+        self._left = left
+        self._begun = False
+        self._ended = False
+
+    @property
+    def wanted(self) -> bool:
+        """Whether an outcome is still waited for."""
+        with self._lock:
+            return self._is_wanted()
+
+    def join(self, future: Future[Outcome]) -> bool:
+        """Let ``future`` get the outcome too; returns False if it has ended."""
+        with self._lock:
+            if not self._ended:
+                self._waiting.append(future)
+            return not self._ended
+
+    def begin(self) -> bool:
+        """Return whether the device is to do it now: somebody wants it, and it has not been begun before."""
+        if self.leave():
+            return False
+        with self._lock:
+            begun, self._begun = self._begun, True
+            return not begun
+
+    def hasten(self, urgency: int) -> bool:
+        """Make it more urgent; returns whether it is to be put in line again for that."""
+        with self._lock:
+            hastened = urgency < self.urgency and not (self._begun or self._ended)
+            self.urgency = min(urgency, self.urgency)
+            return hastened
+
+    def leave(self) -> bool:
+        """End it if nobody wants it any more; returns whether it has ended."""
+        with self._lock:
+            if self._ended or self._is_wanted():
+                return self._ended
+            self._ended = True
+        self._has_ended()
+        return True
+
+    def end(self, outcome: Outcome) -> None:
+        """End with this outcome, unless it has ended."""
+        with self._lock:
+            if self._ended:
+                return
+            self._ended = True
+        self._has_ended()
+        for future in self._waiting:
+            settle(future, outcome)
+
+    def fail(self, error: BaseException) -> None:
+        """End with what becomes of an error: the seed fails, or is to be tried again."""
+        try:
+            fate = fate_of(error)
+            log.error("seed failed", action="seed_failed", seed=self.seed, fate=str(fate), error=str(error))
+            if fate is Fate.FAILED and isinstance(error, Exception):
+                self.end(SeedResult.failure(self.seed, error, timings=self.timings))
+            elif isinstance(error, GivenBack):
+                self.end(error)
+            else:
+                again = GivenBack(f"{type(error).__name__}: {error}", counts=fate is not Fate.AGAIN)
+                again.__cause__ = error
+                self.end(again)
+        finally:  # an error that cannot even be told
+            self.end(GivenBack(type(error).__name__, counts=True))
+
+    def timed(self, stage: str, call: Callable[[], Value]) -> Value:
+        """Return what ``call`` returns, noting how long it took."""
+        started = time.perf_counter()
+        try:
+            return call()
+        finally:
+            self.timings[f"{stage}_ms"] = milliseconds(started)
+
+    def _is_wanted(self) -> bool:
+        return any(not future.done() for future in self._waiting)
+
+    def _has_ended(self) -> None:
+        if self._left is not None:
+            self._left(self)
+
+
+class InFlight:
+    """The work that has not ended, by seed: who wants a seed that is on its way joins it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._work: dict[int, Work] = {}
+
+    def join(self, seeds: Sequence[int], futures: Sequence[Future[Outcome]], urgency: int) -> tuple[list[Work], int]:
+        """Give each future the outcome of its seed, from work that is there or is new.
+
+        Returns the work that is to be put in line, first what is new, and how much of it is new.
+        """
+        new: list[Work] = []
+        hastened: list[Work] = []
+        with self._lock:
+            for seed, future in zip(seeds, futures, strict=True):
+                work = self._work.get(seed)
+                if work is not None and work.join(future):
+                    if work.hasten(urgency):
+                        hastened.append(work)
+                    continue
+                work = self._work[seed] = Work(seed, urgency=urgency, left=self._forget)
+                work.join(future)
+                new.append(work)
+        return new + hastened, len(new)
+
+    def _forget(self, work: Work) -> None:
+        with self._lock:
+            if self._work.get(work.seed) is work:
+                del self._work[work.seed]
+
+
+def settle(future: Future[Outcome], outcome: Outcome) -> None:
+    """Give ``future`` its outcome, unless it has one."""
+    with suppress(InvalidStateError):
+        future.set_result(outcome)
