@@ -72,6 +72,9 @@ WORKER_FACTS_KEY = "seedmill:worker-facts"
 HELD_KEY_PREFIX = "seedmill:held:"
 """Before a worker's id: the hash of the messages that it has taken, by delivery tag; a digit says from which lane."""
 
+MANIFESTS_KEY = "seedmill:manifests"
+"""Sorted set of ended jobs whose manifest is to be written: score = Redis time in milliseconds from which it is due."""
+
 DEAD_KEY = "seedmill:dead"
 """Hash of dead letters as JSON, by id."""
 
@@ -92,6 +95,7 @@ MAX_ATTEMPTS = 3
 
 IMAGE_CONTENT_TYPE = "image/png"
 METADATA_CONTENT_TYPE = "application/json"
+MANIFEST_CONTENT_TYPE = "application/x-ndjson"
 
 
 class JobStatus(StrEnum):
@@ -200,6 +204,11 @@ def image_key(model_id: str, seed: int) -> str:
 def metadata_key(model_id: str, seed: int) -> str:
     """Object key of the metadata JSON, written last: while it is absent the seed is not published."""
     return f"{model_id}/seed_{seed:010d}.json"
+
+
+def manifest_key(job_id: str) -> str:
+    """Object key of a job's manifest: one line of JSON per seed; of jobs of more than one seed."""
+    return f"jobs/{job_id}/manifest.jsonl"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from producer.contract import (
     DEAD_KEY,
     HELD_KEY_PREFIX,
     KNOWN_BLOCK,
+    MANIFESTS_KEY,
     MAX_DEAD_LETTERS,
     MAX_JOB_CHUNKS,
     QUEUE,
@@ -232,10 +233,34 @@ def finish_chunk(message: ChunkMessage, ending: Ending, *, held: str, tag: str, 
     """
     job, task = message.job_id, message.task_id
     keys = [job_key(job), facts_key(job), result_key(task), seeds_key(job), ACTIVE_KEY, held, DEAD_KEY, DEAD_INDEX_KEY]
+    keys.append(MANIFESTS_KEY)
     args: list[str | int] = [job, message.chunk, len(message.seeds), ending.succeeded, ending.failed]
     args += [ending.celery_result, ttl_s * 1000, TOMBSTONE_S * 1000, tag, task, ending.dead_letter, MAX_DEAD_LETTERS]
     args += [delivery_name(held, tag), known_prefix(ending.model_id), KNOWN_BLOCK, *ending.published]
     return Call(SCRIPTS["finish_chunk"], keys, args)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job whose manifest is this worker's to write for now."""
+
+    job_id: str
+    claim: str
+
+    @classmethod
+    def parse(cls, answer: Sequence[str]) -> Claim | None:
+        """Read what :func:`claim_manifest` answered."""
+        return cls(*answer) if answer else None
+
+
+def claim_manifest(seconds: float) -> Call:
+    """Take a job whose manifest is due, for so long; :meth:`Claim.parse` reads the answer."""
+    return Call(SCRIPTS["claim_manifest"], [MANIFESTS_KEY], [int(seconds * 1000)])
+
+
+def settle_manifest(claim: Claim, *, uri: str) -> Call:
+    """Note where a manifest has been written, or with "" that it never can be; answers 0 if it is another's by now."""
+    return Call(SCRIPTS["settle_manifest"], [MANIFESTS_KEY, job_key(claim.job_id)], [claim.job_id, claim.claim, uri])
 
 
 def drop_chunk(message: ChunkMessage, celery_result: str, *, ttl_s: int, held: str = "", tag: str = "") -> Call:

@@ -9,6 +9,7 @@ import redis
 import structlog
 
 from producer.reconcile import looks_complete, reconcile
+from worker.manifest import ManifestWriter
 from worker.queue.ledger import Ledger
 from worker.results import Recorder
 from worker.routine import Routine
@@ -19,6 +20,7 @@ log = structlog.get_logger(__name__)
 BEAT_S = 1.0
 CANCEL_S = 0.4
 WATCH_S = 1.0
+MANIFESTS_S = 1.0
 RECONCILE_S = 60.0
 RECONCILE_WHOLE_S = 600.0
 RECONCILER_KEY = "seedmill:reconciler"
@@ -59,6 +61,11 @@ def watchdog(busy_s: Callable[[], float], limit_s: float, bark: Callable[[], obj
             bark()
 
     return Routine("watchdog", WATCH_S, look)
+
+
+def manifests(writer: ManifestWriter) -> Routine:
+    """Write the manifests of jobs that have ended."""
+    return Routine("manifests", MANIFESTS_S, writer.write_due)
 
 
 def reconciler(client: redis.Redis) -> Routine:

@@ -26,12 +26,14 @@ from celery import Celery
 from celery.signals import worker_ready
 from celery.worker import state
 
+from producer.client import Client
 from producer.connection import connect, redact, translated
 from producer.errors import QueueError
 from worker import duties, task
 from worker.app import build_app
 from worker.chunk import ChunkRunner
 from worker.errors import GivenBack
+from worker.manifest import ManifestWriter
 from worker.pipeline import Model, Pipeline
 from worker.publish import Publisher
 from worker.queue.gate import Gate
@@ -141,6 +143,7 @@ class Service:
             held=self._ledger.key,
             model_id=self._model.info.id,
         )
+        self._client = Client(settings.redis_url)
         self._gate, self._running = Gate(), Running()
 
     def serve(self) -> int:
@@ -171,6 +174,7 @@ class Service:
             os._exit(EXIT_HUNG)
         self._ledger.close()
         self._recorder.close()
+        self._client.close()
         self._redis.close()
 
     def _application(self) -> Celery:
@@ -196,6 +200,7 @@ class Service:
             duties.heartbeat(self._ledger, facts),
             duties.cancellations(self._recorder, self._running),
             duties.reconciler(self._redis),
+            duties.manifests(ManifestWriter(self._client, self._store)),
         ]
         if limit_s := self.settings.device_timeout_s:
             bark = self._device_hangs

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, BinaryIO
 
 import boto3
 from botocore.config import Config
@@ -107,6 +107,13 @@ class ObjectStore:
         with self._translated(key):
             self._s3.put_object(
                 Bucket=self.settings.s3_bucket, Key=self._full(key), Body=data, ContentType=content_type
+            )
+
+    def put_file(self, key: str, file: BinaryIO, content_type: str) -> None:
+        """Write what is in ``file`` under ``key``, in parts if it is large."""
+        with self._translated(key):
+            self._s3.upload_fileobj(
+                file, self.settings.s3_bucket, self._full(key), ExtraArgs={"ContentType": content_type}
             )
 
     def get(self, key: str) -> bytes:

@@ -1,6 +1,7 @@
 -- A chunk has ended: store its Celery result, count its seeds, keep a dead letter of those that failed, and
 -- acknowledge the message, all in one step.
--- KEYS: job record, chunk facts, Celery result, seeds, active jobs, messages held, dead letters, their index.
+-- KEYS: job record, chunk facts, Celery result, seeds, active jobs, messages held, dead letters, their index, jobs whose
+-- manifest is to be written.
 -- ARGV: job id, chunk, seeds in the chunk, succeeded, failed, Celery result text, lifetime ms, tombstone ms,
 -- delivery tag, task id, dead letter or '', most dead letters, delivery, prefix of the sets of published seeds, seeds in
 -- a set, seeds that are published now... Succeeded and failed are fewer if the job was cancelled.
@@ -79,6 +80,9 @@ if status ~= 'canceled' then
   end
 end
 redis.call('ZREM', KEYS[5], ARGV[1])
+if tonumber(total) > 1 then
+  redis.call('ZADD', KEYS[9], string.format('%.0f', now), ARGV[1])
+end
 if tonumber(bad) == 0 then
   redis.call('DEL', KEYS[4])
 end
