@@ -6,6 +6,8 @@ VENV = .venv
 SEEDS = 0..10 42
 OUT = out
 DATA = .seedmill
+# Test files run side by side, each process on servers of its own.
+TEST_PROCESSES = 2
 # Where PyTorch comes from: CPU builds by default. For an NVIDIA GPU: TORCH_INDEX=https://download.pytorch.org/whl/cu130
 TORCH_INDEX = https://download.pytorch.org/whl/cpu
 
@@ -29,7 +31,7 @@ up: $(VENV)/runtime  ## keep the stack running until Ctrl-C
 	@exec $(BIN)/python -m worker local up --data "$(DATA)/up"
 
 test: $(VENV)/dev  ## run the tests on a real Valkey and a real S3 server
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -m "not slow" --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 test-slow: $(VENV)/dev  ## run the long tests
 	@$(BIN)/python -m pytest --timeout 1200 -m slow
