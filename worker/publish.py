@@ -41,16 +41,16 @@ Value = TypeVar("Value")
 class Store(Protocol):
     """What publication needs of an object store; :class:`worker.storage.ObjectStore` is one."""
 
-    def put(self, key: str, data: bytes, content_type: str) -> None:
-        """Write ``data`` under ``key``."""
+    def put(self, key: str, data: bytes, content_type: str, *, sha256: str = "") -> None:
+        """Write ``data`` under ``key``; who knows its SHA-256 saves the time that it takes."""
         ...
 
     def get(self, key: str) -> bytes:
         """Return the bytes under ``key``, or raise :class:`~worker.errors.ObjectMissing`."""
         ...
 
-    def size(self, key: str) -> int:
-        """Return how many bytes are under ``key``, or raise :class:`~worker.errors.ObjectMissing`."""
+    def size(self, key: str) -> int | None:
+        """Return how many bytes are under ``key``; ``None`` if there is no such object."""
         ...
 
     def delete(self, key: str) -> None:
@@ -97,7 +97,7 @@ class Publisher:
             return None
         encoded = item.timed("encode", lambda: encode_png(generated, model))
         facts = metadata_of(generated, model, encoded, picture)
-        item.timed("put_image", lambda: self._put(item, picture, encoded.png, IMAGE_CONTENT_TYPE))
+        item.timed("put_image", lambda: self._put(item, picture, encoded.png, IMAGE_CONTENT_TYPE, encoded.sha256))
         item.timed("put_metadata", lambda: self._put(item, metadata, json_document(facts), METADATA_CONTENT_TYPE))
         return self._result(item, facts)
 
@@ -150,8 +150,8 @@ class Publisher:
             timings=timings,
         )
 
-    def _put(self, item: Work, key: str, data: bytes, content_type: str) -> None:
-        self._persist(item, lambda: self._store.put(key, data, content_type), self._can_write)
+    def _put(self, item: Work, key: str, data: bytes, content_type: str, sha256: str = "") -> None:
+        self._persist(item, lambda: self._store.put(key, data, content_type, sha256=sha256), self._can_write)
 
     def _persist(self, item: Work, call: Callable[[], Value], is_able: Callable[[Work], bool]) -> Value:
         """Return what ``call`` returns, waiting for a store that does not answer while the seed is wanted.

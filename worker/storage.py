@@ -1,17 +1,20 @@
 """The object store: bytes under a key in one bucket of any S3-compatible server.
 
 Bucket and prefix come from the settings alone; no message can choose where to write. Knows nothing of models or
-queues. boto3's errors become StorageError, in one line that says what to do.
+queues. boto3's errors become StorageError, in one line that says what to do. What each seed costs goes over worker.s3.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any, BinaryIO
 
 import boto3
+import botocore.session
 from botocore.config import Config
+from botocore.credentials import Credentials
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -27,6 +30,8 @@ from pydantic import SecretStr
 
 from producer.connection import hide_credentials
 from worker.errors import BucketMissing, ObjectMissing, StorageError, StorageUnreachable
+from worker.s3.objects import MISSING, Objects, open_objects
+from worker.s3.retries import ATTEMPTS
 from worker.settings import StorageSettings
 
 NO_BUCKET = (
@@ -48,8 +53,15 @@ UNREACHABLE = (
     *(CredentialRetrievalError, MetadataRetrievalError),
 )
 """What may pass if it is tried again; every other error of boto3 is one of the settings."""
-MISSING_KEY = {"NoSuchKey", "404", "NotFound"}
 ALREADY_THERE = {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}
+ELSEWHERE = {
+    "PermanentRedirect",
+    "TemporaryRedirect",
+    "AuthorizationHeaderMalformed",
+    "IllegalLocationConstraintException",
+}
+"""What AWS says where the bucket is in another region than the one that was signed for."""
+REDIRECTS = range(300, 400)
 WRONG_KEYS = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
 
 
@@ -63,8 +75,12 @@ class ObjectStore:
 
     def __init__(self, settings: StorageSettings, *, connections: int = 10) -> None:
         self.settings = settings
+        self._connections = connections
+        self._opening = Lock()
+        self._opened: Objects | None = None
         with self._translated():
-            self._s3: Any = boto3.session.Session().client(
+            self._session = botocore.session.get_session()
+            self._s3: Any = boto3.session.Session(botocore_session=self._session).client(
                 "s3",
                 endpoint_url=settings.s3_endpoint_url,
                 region_name=settings.s3_region,
@@ -88,7 +104,7 @@ class ObjectStore:
         """
         try:
             with self._translated():
-                self._s3.head_bucket(Bucket=self.settings.s3_bucket)
+                self._objects.check_bucket()
         except ObjectMissing:
             raise BucketMissing(f"{self.where} {NO_BUCKET}") from None
 
@@ -102,12 +118,13 @@ class ObjectStore:
             with self._translated(accept=ALREADY_THERE):
                 self._s3.create_bucket(Bucket=self.settings.s3_bucket)
 
-    def put(self, key: str, data: bytes, content_type: str) -> None:
-        """Write ``data`` under ``key``; the store makes it visible at once or not at all."""
+    def put(self, key: str, data: bytes, content_type: str, *, sha256: str = "") -> None:
+        """Write ``data`` under ``key``; the store makes it visible at once or not at all.
+
+        Who knows the SHA-256 of ``data`` already, in hexadecimal, saves the time that it takes.
+        """
         with self._translated(key):
-            self._s3.put_object(
-                Bucket=self.settings.s3_bucket, Key=self._full(key), Body=data, ContentType=content_type
-            )
+            self._objects.put(self._full(key), data, content_type, sha256)
 
     def put_file(self, key: str, file: BinaryIO, content_type: str) -> None:
         """Write what is in ``file`` under ``key``, in parts if it is large."""
@@ -123,13 +140,12 @@ class ObjectStore:
             ObjectMissing: if there is no such object.
         """
         with self._translated(key):
-            answer = self._s3.get_object(Bucket=self.settings.s3_bucket, Key=self._full(key))
-            return bytes(answer["Body"].read())
+            return self._objects.get(self._full(key))
 
-    def size(self, key: str) -> int:
-        """Return how many bytes are under ``key``, or raise :class:`~worker.errors.ObjectMissing`."""
+    def size(self, key: str) -> int | None:
+        """Return how many bytes are under ``key``; ``None`` if there is no such object, or no bucket."""
         with self._translated(key):
-            return int(self._s3.head_object(Bucket=self.settings.s3_bucket, Key=self._full(key))["ContentLength"])
+            return self._objects.size(self._full(key))
 
     def delete(self, key: str) -> None:
         """Remove the object under ``key``, if there is one."""
@@ -163,6 +179,26 @@ class ObjectStore:
         endpoint = self.settings.s3_endpoint_url or f"https://s3.{self.settings.s3_region}.amazonaws.com"
         return f"{endpoint.rstrip('/')}/{self.settings.s3_bucket}/{self._full(key)}"
 
+    @property
+    def _objects(self) -> Objects:
+        """The bucket's objects, opened when they are first needed: that takes keys."""
+        if self._opened is None:
+            with self._opening:
+                self._opened = self._opened or self._open()
+        return self._opened
+
+    def _open(self) -> Objects:
+        settings = self.settings
+        given = [_reveal(settings.s3_access_key_id), _reveal(settings.s3_secret_access_key)]
+        return open_objects(
+            self._s3,
+            Credentials(*given, _reveal(settings.s3_session_token)) if all(given) else self._session.get_credentials(),
+            settings.s3_bucket,
+            ca_bundle=self._session.get_config_variable("ca_bundle"),
+            timeout_s=settings.s3_timeout_s,
+            connections=self._connections,
+        )
+
     def _full(self, key: str) -> str:
         return self.settings.s3_prefix + key
 
@@ -191,11 +227,18 @@ class ObjectStore:
                 f"{self.where} refused the keys ({code}): correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
                 "or give them the right to it"
             )
-        if code in MISSING_KEY:
+        if code in MISSING:
             return ObjectMissing(f"{key or 'it'} is not in {self.where}")
         if code == "NoSuchBucket":
             return BucketMissing(f"{self.where} {NO_BUCKET}")
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        region = str(error.response.get("Error", {}).get("Region") or "")
+        if status in REDIRECTS or code in ELSEWHERE or (code == "400" and region not in ("", self.settings.s3_region)):
+            found = f", it is in {region}" if region else ""
+            return StorageError(
+                f"{self.where} is not served there for region {self.settings.s3_region!r} ({code}{found}): "
+                "correct AWS_REGION or AWS_ENDPOINT_URL_S3"
+            )
         if status >= SERVER_ERROR or status in PASSING_STATUS or code in PASSING_CODES:
             return StorageUnreachable(f"{self.where} is in trouble: {_one_line(error)}")
         return StorageError(f"{self.where} refused: {_one_line(error)}")
@@ -216,7 +259,7 @@ def _config(timeout_s: float, connections: int) -> Config:
         s3={"addressing_style": "path"},
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
-        retries={"mode": "standard", "max_attempts": 5},
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
         connect_timeout=timeout_s,
         read_timeout=timeout_s,
         max_pool_connections=connections,

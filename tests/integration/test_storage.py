@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.stub import Stubber
 
 from worker.errors import ObjectMissing, StorageError, StorageUnreachable
 from worker.local.process import free_port
 from worker.local.stack import Endpoints
+from worker.s3.objects import SlimObjects
 from worker.settings import StorageSettings
 from worker.storage import ObjectStore
 
@@ -32,29 +33,30 @@ def test_what_is_put_is_got(store: ObjectStore) -> None:
         store.get("a/b.json")
 
 
-@pytest.mark.parametrize(
-    ("status", "code", "passes"),
-    [
-        (503, "SlowDown", True),
-        (429, "TooManyRequests", True),
-        (429, "", True),
-        (408, "", True),
-        (400, "RequestTimeout", True),
-        (409, "OperationAborted", True),
-        (400, "ExpiredToken", True),
-        (403, "RequestTimeTooSkewed", True),
-        (403, "AccessDenied", False),
-        (400, "EntityTooLarge", False),
-    ],
-)
-def test_a_store_that_has_too_much_to_do_is_told_from_one_that_refuses(
-    store: ObjectStore, status: int, code: str, passes: bool
-) -> None:
-    with Stubber(store._s3) as stub:
-        stub.add_client_error("put_object", service_error_code=code, http_status_code=status)
-        with pytest.raises(StorageError) as caught:
-            store.put("a/b", b"", "text/plain")
-    assert isinstance(caught.value, StorageUnreachable) is passes
+@pytest.mark.parametrize("key", ["a b/ü~+%41&=?#.json", "odd/'\"<>/..x", "\u4e16/\U0001f331"])
+def test_any_key_can_be_written_found_and_read(endpoints: Endpoints, key: str) -> None:
+    store = open_store(endpoints, s3_bucket="odd-keys", s3_create_bucket=True)
+    store.ensure_bucket()
+    store.put(key, b"x", "application/json")
+    assert key in store.keys("")
+    assert store.get(key) == b"x"
+
+
+def test_the_size_of_an_object_is_told_and_that_there_is_none(store: ObjectStore) -> None:
+    store.put("sized/a.png", b"x" * 55_000, "image/png")
+    store.put("sized/b.png", b"", "image/png")
+    assert [store.size(f"sized/{name}.png") for name in "abc"] == [55_000, 0, None]
+
+
+def test_the_type_of_an_object_is_kept(store: ObjectStore) -> None:
+    store.put("typed/a.png", b"x", "image/png")
+    assert isinstance(store._objects, SlimObjects)
+    assert store._s3.head_object(Bucket=store.settings.s3_bucket, Key="typed/a.png")["ContentType"] == "image/png"
+
+
+def test_a_hash_that_is_known_is_taken(store: ObjectStore) -> None:
+    store.put("hashed/a", b"data", "text/plain", sha256=sha256(b"data").hexdigest())
+    assert store.get("hashed/a") == b"data"
 
 
 def test_keys_are_listed_in_order_beyond_one_page(store: ObjectStore) -> None:

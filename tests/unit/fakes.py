@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Sequence
 
@@ -63,8 +64,9 @@ class FakeStore:
         self.opened = threading.Event()
         self.opened.set()
 
-    def put(self, key: str, data: bytes, content_type: str) -> None:
+    def put(self, key: str, data: bytes, content_type: str, *, sha256: str = "") -> None:
         """Keep an object, unless its key contains what is refused."""
+        assert sha256 in ("", hashlib.sha256(data).hexdigest())
         self.opened.wait()
         if self.refuse in key:
             raise StorageError(f"refused {key}")
@@ -76,9 +78,9 @@ class FakeStore:
             raise ObjectMissing(key)
         return self.objects[key]
 
-    def size(self, key: str) -> int:
+    def size(self, key: str) -> int | None:
         """Return the bytes of an object."""
-        return len(self.get(key))
+        return len(self.objects[key]) if key in self.objects else None
 
     def delete(self, key: str) -> None:
         """Forget an object."""

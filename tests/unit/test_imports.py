@@ -64,6 +64,7 @@ def imports_of(path: Path) -> set[str]:
         ("worker/model/*.py", {"celery", "redis", "boto3", "worker.storage", "worker.pipeline"}),
         ("worker/encode.py", {"celery", "redis", "boto3", "socket"}),
         ("worker/storage.py", {"torch", "celery", "redis", "worker.model"}),
+        ("worker/s3/*.py", {"torch", "celery", "redis", "boto3", "urllib3", "worker.model", "worker.settings"}),
     ],
 )
 def test_each_place_knows_only_what_it_should(files: str, never: set[str]) -> None:

@@ -151,11 +151,11 @@ class Away(FakeStore):
         self.back = threading.Event()
         self.refused = threading.Semaphore(0)
 
-    def put(self, key: str, data: bytes, content_type: str) -> None:
+    def put(self, key: str, data: bytes, content_type: str, *, sha256: str = "") -> None:
         if not self.back.is_set():
             self.refused.release()
             raise StorageUnreachable("away")
-        super().put(key, data, content_type)
+        super().put(key, data, content_type, sha256=sha256)
 
 
 def test_a_store_that_is_away_is_waited_for_and_nothing_is_generated_twice(make: Make) -> None:
@@ -188,10 +188,10 @@ def test_when_the_store_answers_nobody_everything_goes_back_after_one_patience(m
 
 def test_one_object_that_the_store_keeps_refusing_goes_back_alone(make: Make) -> None:
     class Partly(FakeStore):
-        def put(self, key: str, data: bytes, content_type: str) -> None:
+        def put(self, key: str, data: bytes, content_type: str, *, sha256: str = "") -> None:
             if key == image_key(MODEL.id, 3):
                 raise StorageUnreachable("slow down")
-            super().put(key, data, content_type)
+            super().put(key, data, content_type, sha256=sha256)
 
     store = Partly()
     outcomes = make(FakeModel(), store, patience_s=0.3).process(range(6), Order())
