@@ -68,6 +68,7 @@ class Scripted:
 
     replies: list[Reply] = field(default_factory=list)
     always: Reply = field(default_factory=lambda: say(OK))
+    reads_bodies: bool = True
     requests: list[Request] = field(default_factory=list)
     open: int = 0
     most_open: int = 0
@@ -104,7 +105,7 @@ class Visit(threading.Thread):
                 headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
                 if headers.get("expect") == "100-continue":
                     self.socket.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-                body = file.read(int(headers.get("content-length", 0)))
+                body = file.read(int(headers.get("content-length", 0))) if self.server.reads_bodies else b""
                 request = Request(first.decode().strip(), headers, body)
                 if not self.server.next_reply(request)(self, request):
                     break

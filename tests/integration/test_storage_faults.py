@@ -280,3 +280,11 @@ def test_a_large_body_arrives_whole_with_its_length_and_type(server: Scripted) -
     assert request.body == data
     assert (request.headers["content-type"], request.headers["content-length"]) == ("image/png", str(len(data)))
     assert request.headers["x-amz-content-sha256"] == sha256(data).hexdigest(), "so that a server can refuse another"
+
+
+def test_a_server_that_refuses_before_it_has_read_all_is_heard(server: Scripted, pauses: list[float]) -> None:
+    server.reads_bodies = False
+    server.always = say(answer(400, "EntityTooLarge"), then_close=True)
+    with pytest.raises(StorageError, match="EntityTooLarge"):
+        open_store(server).put("a", bytes(50_000_000), "text/plain")
+    assert (len(server.requests), pauses) == (1, [])
