@@ -106,8 +106,8 @@ class WorkerSettings(ProducerSettings, StorageSettings):
     max_batch: int = Field(default=32, ge=1, le=1024)
     """Most seeds that the model computes in one go."""
 
-    concurrency: int = Field(default=8, ge=1, le=256)
-    """Messages that the worker holds at a time."""
+    concurrency: int = Field(default=64, ge=1, le=256)
+    """Most messages that the worker holds at a time; it takes no more once it has the seeds of four batches."""
 
     lease_s: float = Field(default=20.0, ge=5, le=300)
     """Seconds after its last word that a worker counts as dead, if its connection is not seen to close before that."""
