@@ -164,6 +164,13 @@ def test_a_message_counts_as_one_seed_until_it_is_weighed(redis_: Any, make: Mak
     assert ledger.free == 6
 
 
+def test_long_messages_that_are_not_weighed_yet_are_not_all_taken_by_one(redis_: Any, make: Make) -> None:
+    seeds = range(MAX_SEED - 10**6, MAX_SEED)
+    texts = [message.encode() for message in messages_of("j", seeds, 500, Priority.INTERACTIVE)[:64]]
+    redis_.lpush(QUEUE, *texts)
+    assert len(make(limit=64, seeds=2000).take()) in range(4, 9)
+
+
 def test_a_canceled_job_leaves_its_lane_at_once(client: Client, redis_: Any, make: Make) -> None:
     ledger = make()
     job, other = client.submit(range(40)), client.submit(range(8))

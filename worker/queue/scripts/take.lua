@@ -53,11 +53,12 @@ local function next_chunk(job)
   return {text = text, seeds = count, number = sent + 0, left = chunks - sent - 1}
 end
 
+-- A message whose seeds are not known counts by its length, less that of one without any.
 local function keep(lane, text, bytes, seeds)
   local tag = ARGV[3] .. number
   redis.call('HSET', KEYS[1], tag, lane .. text)
   taken[#taken + 1] = {tag, KEYS[3 + lane], bytes, text, seeds}
-  number, room = number + 1, room - math.max(seeds, 1)
+  number, room = number + 1, room - math.max(1, seeds > 0 and seeds or (bytes - 1200) / 16)
 end
 
 local function take_of_job(lane, job)
