@@ -42,7 +42,7 @@ def no_worker_left(bench: Bench) -> Iterator[None]:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_worker_killed_at_any_stage_loses_nothing(bench: Bench, seeds: Fresh, stage: str) -> None:
-    victim = bench.worker(Plan(kill_at=stage, kill_hit=2), wait=False)
+    victim = bench.worker(Plan(kill_at=stage, kill_hit=2), wait=False, SEEDMILL_CONCURRENCY="8")
     job = bench.client.submit(seeds(60))
     wait_until(lambda: victim.exit_status is not None, "its death")
     ended = int(bench.redis.hget(f"seedmill:job:{job.id}", "ended"))
