@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from producer import dead, records
 from producer.connection import connect, translated
-from producer.contract import JobStatus, Priority, SeedResult, decode_chunk_results, job_key
+from producer.contract import JobStatus, Priority, SeedResult, decode_chunk_results
 from producer.dead import DeadLetter
 from producer.errors import JobConflict, JobFailed, JobNotFound, JobTimeout
 from producer.job import JobRecord, JobView, check_timeout
@@ -207,11 +207,7 @@ class Client:
 
     def _read(self, job_id: str) -> JobRecord:
         records.check_known(job_id)
-        with translated(self.settings.redis_url):
-            fields: Any = self._redis.hgetall(job_key(job_id))
-        if not fields:
-            raise JobNotFound(job_id)
-        return JobRecord.parse(job_id, fields)
+        return JobRecord.read(job_id, self._run(records.read_job(job_id)))
 
     def _cancel(self, job_id: str) -> None:
         if self._run(records.cancel_job(job_id)) < 0:

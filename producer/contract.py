@@ -6,9 +6,8 @@ Everything that two processes must agree on is here; changing a value here is a 
 
 from __future__ import annotations
 
-import base64
 import json
-import uuid
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -30,6 +29,12 @@ LANES = (QUEUE, *(f"{QUEUE}\x06\x16{priority}" for priority in (3, 6, 9)))
 WAKE = "wake"
 """Stands in the first lane while only others have messages: idle workers wait on that one list."""
 
+TICKET_PREFIX = "job "
+"""Before a job's id: its ticket, which stands in the lane for all chunks of the job that are not sent yet."""
+
+BEHIND_KEYS = tuple(f"seedmill:behind:{priority}" for priority in (0, 3, 6, 9))
+"""Hashes, one a lane: by the id of each job with a ticket there, how many chunks it stands for beyond the next one."""
+
 MAX_MESSAGE_BYTES = 1_000_000
 """Longest message that a worker opens."""
 
@@ -46,7 +51,7 @@ MAX_JOB_SEEDS = 1_000_000
 """Most seeds in one job."""
 
 MAX_JOB_CHUNKS = 50_000
-"""Most messages in one job; Redis accepts them in one step, during which it answers nobody else."""
+"""Most messages in one job: Redis keeps a fact and a result of each until the job expires."""
 
 MAX_ID_CHARACTERS = 200
 """Longest task or job id that a worker accepts."""
@@ -171,6 +176,11 @@ def seeds_key(job_id: str) -> str:
     return SEEDS_KEY_PREFIX + job_id
 
 
+def ticket(job_id: str) -> str:
+    """Return what stands in a lane for the chunks of a job that are not sent yet."""
+    return TICKET_PREFIX + job_id
+
+
 def held_key(worker_id: str) -> str:
     """Redis hash of the messages that a worker has taken."""
     return HELD_KEY_PREFIX + worker_id
@@ -222,51 +232,48 @@ class ChunkMessage:
     priority: Priority = Priority.INTERACTIVE
 
     def encode(self) -> str:
-        """Return the message as kombu's Redis transport stores it (Celery task protocol 2, JSON body).
+        """Return the message as kombu's Redis transport stores it: :data:`MESSAGE_TEMPLATE`, filled in."""
+        job = _quoted(self.job_id)
+        values = {
+            "task": _quoted(self.task_id),
+            "job": job,
+            "innerjob": _quoted(job),
+            "chunk": str(self.chunk),
+            "count": str(len(self.seeds)),
+            "seeds": ",".join(map(str, self.seeds)),
+            "priority": str(self.priority.number),
+        }
+        return PLACE.sub(lambda place: values[place[1]], MESSAGE_TEMPLATE)
 
-        The field names follow https://docs.celeryq.dev/en/stable/internals/protocol.html; a test compares this text
-        with what Celery itself writes for the same task.
-        """
-        kwargs = {"seeds": list(self.seeds), "job_id": self.job_id, "chunk": self.chunk}
-        embed = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
-        body = json.dumps([[], kwargs, embed], separators=(",", ":"))
-        headers: dict[str, Any] = {
-            "lang": "py",
-            "task": TASK_NAME,
-            "id": self.task_id,
-            "shadow": None,
-            "eta": None,
-            "expires": None,
-            "group": None,
-            "group_index": None,
-            "retries": 0,
-            "timelimit": [None, None],
-            "root_id": self.job_id,
-            "parent_id": None,
-            "argsrepr": "[]",
-            "kwargsrepr": f"{{'seeds': <{len(self.seeds)}>, 'job_id': '{self.job_id}', 'chunk': {self.chunk}}}",
-            "origin": "seedmill",
-            "ignore_result": None,
-            "replaced_task_nesting": 0,
-            "stamped_headers": None,
-            "stamps": {},
-        }
-        envelope = {
-            "body": base64.b64encode(body.encode()).decode(),
-            "content-encoding": "utf-8",
-            "content-type": "application/json",
-            "headers": headers,
-            "properties": {
-                "correlation_id": self.task_id,
-                "reply_to": "",
-                "delivery_mode": 2,
-                "delivery_info": {"exchange": "", "routing_key": QUEUE},
-                "priority": self.priority.number,
-                "body_encoding": "base64",
-                "delivery_tag": str(uuid.uuid4()),
-            },
-        }
-        return json.dumps(envelope, separators=(",", ":"))
+
+PLACE = re.compile("@([a-z]+)@")
+
+
+def _quoted(text: str) -> str:
+    """Return the text as it stands between the quotation marks of a JSON string."""
+    return json.dumps(text)[1:-1]
+
+
+MESSAGE_TEMPLATE = (
+    (
+        r'{"body":"[[],{\"seeds\":[@seeds@],\"job_id\":\"@innerjob@\",\"chunk\":@chunk@},'
+        r'{\"callbacks\":null,\"errbacks\":null,\"chain\":null,\"chord\":null}]",'
+        '"content-encoding":"utf-8","content-type":"application/json",'
+        '"headers":{"lang":"py","task":"@name@","id":"@task@","shadow":null,"eta":null,"expires":null,'
+        '"group":null,"group_index":null,"retries":0,"timelimit":[null,null],"root_id":"@job@","parent_id":null,'
+        """"argsrepr":"[]","kwargsrepr":"{'seeds': <@count@>, 'job_id': '@job@', 'chunk': @chunk@}","""
+        '"origin":"seedmill","ignore_result":null,"replaced_task_nesting":0,"stamped_headers":null,"stamps":{}},'
+        '"properties":{"correlation_id":"@task@","reply_to":"","delivery_mode":2,'
+        '"delivery_info":{"exchange":"","routing_key":"@queue@"},"priority":@priority@,"delivery_tag":"@task@"}}'
+    )
+    .replace("@name@", TASK_NAME)
+    .replace("@queue@", QUEUE)
+)
+"""The text of every message of ours (Celery task protocol 2, JSON body) with places in it for what differs.
+
+worker/queue/scripts/take.lua fills it in as :meth:`ChunkMessage.encode` does. The field names follow
+https://docs.celeryq.dev/en/stable/internals/protocol.html; a test compares it with what Celery itself writes.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from producer.contract import JobStatus, chunk_task_id, result_key
-from producer.errors import ResultsLost, SettingsError
+from producer.errors import JobNotFound, ResultsLost, SettingsError
+from producer.progress import eta_s, seeds_per_s
 
 RESULT_PAGE_CHUNKS = 64
 """Chunks whose results are read in one round trip."""
@@ -44,7 +45,9 @@ def check_timeout(timeout: object) -> None:
 class JobRecord:
     """The record of a job at one moment; times are aware UTC datetimes by the Redis server's clock.
 
-    Whether it has expired is judged by the clock of the machine that reads it.
+    ``queue_position`` is how many entries of the queue, jobs or single messages, are taken before this job if no others
+    come; ``None`` if it is not queued. ``seeds_per_s`` is how many seeds end in a second, as seen over the last half
+    minute to minute, and ``eta_s`` the seconds left at that speed; ``None`` where it does not run or none has ended.
     """
 
     id: str
@@ -55,23 +58,41 @@ class JobRecord:
     started_at: datetime | None
     completed_at: datetime | None
     expires_at: datetime
+    queue_position: int | None = None
+    seeds_per_s: float | None = None
+    eta_s: float | None = None
 
     @classmethod
-    def parse(cls, job_id: str, fields: Mapping[str, str]) -> JobRecord:
-        """Read the Redis hash of a job (see producer/scripts/)."""
-        expires_at = _moment(fields["expires_ms"])
-        status = JobStatus(fields["status"])
-        if datetime.now(UTC) >= expires_at:
-            status = JobStatus.EXPIRED
+    def read(cls, job_id: str, answer: Sequence[Any]) -> JobRecord:
+        """Read what :func:`producer.records.read_job` answered.
+
+        Raises:
+            JobNotFound: there is no record.
+        """
+        flat, now_ms, position = answer
+        if not flat:
+            raise JobNotFound(job_id)
+        fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        return cls.parse(job_id, fields, now_ms=int(now_ms), position=None if position < 0 else position)
+
+    @classmethod
+    def parse(cls, job_id: str, fields: Mapping[str, str], *, now_ms: int, position: int | None) -> JobRecord:
+        """Read the Redis hash of a job (see producer/scripts/) as of that time of the server."""
+        status = JobStatus.EXPIRED if now_ms >= int(fields["expires_ms"]) else JobStatus(fields["status"])
+        counts = _counts(status, fields)
+        speed = seeds_per_s(fields, now_ms) if status is JobStatus.RUNNING else None
         return cls(
             id=job_id,
             status=status,
-            counts=_counts(status, fields),
+            counts=counts,
             chunks=int(fields["chunks"]),
             created_at=_moment(fields["created_ms"]),
             started_at=_moment(fields["started_ms"]) if "started_ms" in fields else None,
             completed_at=_moment(fields["completed_ms"]) if "completed_ms" in fields else None,
-            expires_at=expires_at,
+            expires_at=_moment(fields["expires_ms"]),
+            queue_position=position if status is JobStatus.QUEUED else None,
+            seeds_per_s=speed,
+            eta_s=eta_s(counts.total - counts.done, speed),
         )
 
     def result_key_pages(self) -> Iterator[list[str]]:
@@ -95,6 +116,9 @@ class JobRecord:
             "started_at": self.started_at.isoformat() if self.started_at else None,
             "completed_at": self.completed_at.isoformat() if self.completed_at else None,
             "expires_at": self.expires_at.isoformat(),
+            "queue_position": self.queue_position,
+            "seeds_per_s": _rounded(self.seeds_per_s, 3),
+            "eta_s": _rounded(self.eta_s, 1),
         }
 
 
@@ -123,6 +147,21 @@ class JobView:
         return self._record.counts
 
     @property
+    def queue_position(self) -> int | None:
+        """Entries of the queue that are taken before this job, 0 for none; ``None`` if it is not queued."""
+        return self._record.queue_position
+
+    @property
+    def seeds_per_s(self) -> float | None:
+        """Seeds that end in a second, seen over the last half minute to minute; ``None`` if that cannot be told."""
+        return self._record.seeds_per_s
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds until the job ends, at its present speed; ``None`` if that cannot be told."""
+        return self._record.eta_s
+
+    @property
     def record(self) -> JobRecord:
         """All that was read when last refreshed, times included."""
         return self._record
@@ -134,6 +173,10 @@ class JobView:
 
 def _moment(milliseconds: str) -> datetime:
     return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
 
 
 def _counts(status: JobStatus, fields: Mapping[str, str]) -> Counts:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from producer.contract import HELD_KEY_PREFIX, LANES, WAKE, WORKER_FACTS_KEY, WORKERS_KEY, Priority
+from producer.contract import BEHIND_KEYS, HELD_KEY_PREFIX, LANES, WAKE, WORKER_FACTS_KEY, WORKERS_KEY, Priority
 from producer.records import SCRIPTS, Call
 
 
@@ -18,9 +18,9 @@ from producer.records import SCRIPTS, Call
 class QueueStatus:
     """One look at the queue.
 
-    ``waiting`` and ``held`` are messages (chunks of seeds, not seeds): in the queue, and taken by a worker but not
-    yet finished. ``interactive`` of those that wait are taken before the others. ``workers`` has a description of
-    each worker that lives.
+    ``waiting`` and ``held`` are messages (chunks of seeds, not seeds): in the queue, those included that the ticket of
+    a job stands for there, and taken by a worker but not yet finished. ``interactive`` of those that wait are taken
+    before the others. ``workers`` has a description of each worker that lives.
     """
 
     waiting: int
@@ -40,7 +40,8 @@ class QueueStatus:
 
 def queue_status() -> Call:
     """Look at the queue; :func:`parse_queue_status` reads the answer."""
-    return Call(SCRIPTS["queue_status"], [WORKERS_KEY, WORKER_FACTS_KEY, *LANES], [HELD_KEY_PREFIX, WAKE])
+    keys = [WORKERS_KEY, WORKER_FACTS_KEY, *LANES, *BEHIND_KEYS]
+    return Call(SCRIPTS["queue_status"], keys, [HELD_KEY_PREFIX, WAKE])
 
 
 def parse_queue_status(answer: Sequence[Any]) -> QueueStatus:

@@ -1,7 +1,8 @@
-"""The reconciler: finds chunks whose message is in no list although their job has not ended, and enqueues them again.
+"""The reconciler: finds chunks that nothing stands for in any list although their job has not ended, and enqueues them.
 
-The transport moves messages in single steps, so there is nothing to find unless somebody has deleted messages or
-Redis has forgotten some (a failover, a lost second of its append-only file). Enqueueing a chunk twice does no harm.
+A chunk that was sent is a message; those that were not have the ticket of their job. Both move in single steps, so
+there is nothing to find unless somebody has deleted them or Redis has forgotten some (a failover, a lost second of its
+append-only file). Enqueueing a chunk twice does no harm.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -19,9 +20,10 @@ import redis
 from producer import records
 from producer.contract import (
     ACTIVE_KEY,
+    BEHIND_KEYS,
     LANES,
+    TICKET_PREFIX,
     WORKERS_KEY,
-    ChunkMessage,
     Priority,
     chunk_task_id,
     facts_key,
@@ -50,25 +52,41 @@ class Reconciliation:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A chunk whose message is in no list."""
+    """A chunk that was sent and whose message is in no list."""
 
     job_id: str
     chunk: int
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is in the lists: the task ids of messages, and the jobs of tickets."""
+
+    tasks: set[str]
+    tickets: set[str]
+
+
+Extents = Mapping[str, tuple[int, int]]
+"""By job, how many chunks it has, and how many of them were sent."""
+
+
 def reconcile(client: redis.Redis, *, settle_s: float = SETTLE_S) -> Reconciliation:
     """Look through all jobs that have not ended; ``client`` decodes replies to text."""
     jobs, forgotten = active_jobs(client)
-    missing = find_missing(client, jobs)
+    extents = _extents(client, jobs)
+    found = _find(client)
+    republished = _mend_tickets(client, extents, found)
+    missing = _missing(client, extents, found)
     if missing:
         time.sleep(settle_s)
-        missing &= find_missing(client, [job for job in jobs if any(found.job_id == job for found in missing)])
-    republished = sum(_republish(client, found) for found in sorted(missing, key=lambda m: (m.job_id, m.chunk)))
+        again = {one.job_id: extents[one.job_id] for one in missing}
+        missing &= _missing(client, again, _find(client))
+    republished += sum(_republish(client, one) for one in sorted(missing, key=lambda m: (m.job_id, m.chunk)))
     return Reconciliation(len(jobs), republished, forgotten)
 
 
 def looks_complete(client: redis.Redis) -> bool:
-    """Return whether there are as many messages as chunks that have not ended (cheap).
+    """Return whether there are as many messages, sent or with a ticket, as chunks that have not ended (cheap).
 
     Then nothing is missing, unless there are also messages that are none of theirs: foreign, cancelled, or come twice.
     """
@@ -106,33 +124,61 @@ def active_jobs(client: redis.Redis) -> tuple[list[str], int]:
     return found, len(gone)
 
 
-def find_missing(client: redis.Redis, jobs: list[str]) -> set[Missing]:
-    """Return the chunks of these jobs that have not ended and whose message is in no list."""
-    if not jobs:
-        return set()
+def _extents(client: redis.Redis, jobs: list[str]) -> Extents:
     connection: Any = client
-    present = set(_task_ids(client))
+    extents = {}
+    for start in range(0, len(jobs), PAGE):
+        page = jobs[start : start + PAGE]
+        pipe = connection.pipeline(transaction=False)
+        for job in page:
+            pipe.hmget(job_key(job), "chunks", "sent")
+        for job, (chunks, sent) in zip(page, pipe.execute(), strict=True):
+            if chunks:  # a job that came as a message was sent whole, and its record says nothing of that
+                extents[job] = int(chunks), int(chunks if sent is None else sent)
+    return extents
+
+
+def _missing(client: redis.Redis, extents: Extents, found: Found) -> set[Missing]:
+    """Return the chunks of these jobs that were sent, have not ended, and whose message is not among what was found."""
+    connection: Any = client
     missing: set[Missing] = set()
-    for job in jobs:
-        chunks = int(connection.hget(job_key(job), "chunks") or 0)
+    for job, (chunks, sent) in extents.items():
         facts = connection.hgetall(facts_key(job))
-        for chunk in range(chunks):
+        for chunk in range(sent):
             open_ = facts.get(str(chunk)) in (None, "running", "dropped")
-            if open_ and chunk_task_id(job, chunk, chunks) not in present:
+            if open_ and chunk_task_id(job, chunk, chunks) not in found.tasks:
                 missing.add(Missing(job, chunk))
     return missing
 
 
-def _task_ids(client: redis.Redis) -> Iterator[str]:
-    """Yield the task id of every message: waiting ones first, since those are what workers take."""
+def _mend_tickets(client: redis.Redis, extents: Extents, found: Found) -> int:
+    """Put right the tickets that seem to be missing or left over, and the counts that seem wrong.
+
+    Whether they are is looked at again in the step that mends them. Returns the chunks that were lost.
+    """
     connection: Any = client
+    counts = {job: int(behind) for key in BEHIND_KEYS for job, behind in connection.hgetall(key).items()}
+    doubtful = (counts.keys() | found.tickets) - extents.keys()
+    for job, (chunks, sent) in extents.items():
+        if sent < chunks and (job not in found.tickets or counts.get(job, 0) != chunks - sent - 1):
+            doubtful.add(job)
+    calls = [records.mend_ticket(job) for job in sorted(doubtful)]
+    return sum(int(connection.register_script(call.script)(keys=call.keys, args=call.args)) for call in calls)
+
+
+def _find(client: redis.Redis) -> Found:
+    """Read everything that waits, and then what is held, since that is the way that messages go."""
+    connection: Any = client
+    found = Found(set(), set())
     for lane in LANES:
         start = 0
         while page := connection.lrange(lane, start, start + PAGE - 1):
-            yield from _read_ids(page)
+            found.tickets.update(text.removeprefix(TICKET_PREFIX) for text in page if text.startswith(TICKET_PREFIX))
+            found.tasks.update(_read_ids(page))
             start += len(page)
     for worker in _workers(client):
-        yield from _read_ids(connection.hvals(held_key(worker)))
+        found.tasks.update(_read_ids(connection.hvals(held_key(worker))))
+    return found
 
 
 def _read_ids(texts: list[str]) -> Iterator[str]:
@@ -149,12 +195,11 @@ def _workers(client: redis.Redis) -> list[str]:
 
 def _republish(client: redis.Redis, missing: Missing) -> int:
     connection: Any = client
-    fields = connection.hmget(job_key(missing.job_id), "chunks", "chunk_size", "priority")
+    fields = connection.hmget(job_key(missing.job_id), "chunk_size", "priority")
     packed = connection.get(seeds_key(missing.job_id))
     if None in fields or packed is None:
         return 0
-    chunks, size, priority = int(fields[0]), int(fields[1]), Priority(fields[2])
-    seeds = tuple(unpack(packed)[missing.chunk * size : (missing.chunk + 1) * size])
-    task_id = chunk_task_id(missing.job_id, missing.chunk, chunks)
-    call = records.republish_chunk(ChunkMessage(task_id, missing.job_id, missing.chunk, seeds, priority))
+    size, priority = int(fields[0]), Priority(fields[1])
+    message = records.message_of(missing.job_id, unpack(packed), missing.chunk, chunk_size=size, priority=priority)
+    call = records.republish_chunk(message)
     return int(connection.register_script(call.script)(keys=call.keys, args=call.args))

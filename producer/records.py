@@ -16,10 +16,12 @@ from uuid import uuid4
 
 from producer.contract import (
     ACTIVE_KEY,
+    BEHIND_KEYS,
     DEAD_INDEX_KEY,
     DEAD_KEY,
     HELD_KEY_PREFIX,
     KNOWN_BLOCK,
+    LANES,
     MANIFESTS_KEY,
     MAX_DEAD_LETTERS,
     MAX_JOB_CHUNKS,
@@ -34,10 +36,12 @@ from producer.contract import (
     job_key,
     known_prefix,
     result_key,
+    revoked_result,
     seeds_key,
+    ticket,
 )
 from producer.errors import InvalidJobId, JobNotFound, SettingsError
-from producer.seeds import Seeds, check_seeds, cut, little_endian, pack, shorten
+from producer.seeds import Seeds, check_seeds, pack, shorten
 from producer.settings import ProducerSettings
 
 TOMBSTONE_S = 24 * 3600
@@ -158,33 +162,40 @@ def count_chunks(seeds: Sequence[int], chunk_size: int) -> int:
     return -(-len(seeds) // chunk_size)
 
 
-def messages_of(job_id: str, seeds: Sequence[int], chunk_size: int, priority: Priority) -> list[ChunkMessage]:
-    """Cut a job into its messages, in order."""
-    chunks = count_chunks(seeds, chunk_size)
-    return [
-        ChunkMessage(chunk_task_id(job_id, number, chunks), job_id, number, part, priority)
-        for number, part in enumerate(cut(seeds, chunk_size))
-    ]
-
-
-def digest(seeds: Sequence[int]) -> str:
-    """Return the SHA-256 of the seeds as little-endian 32-bit numbers: two jobs of one digest are one job."""
-    return hashlib.sha256(little_endian(seeds)).hexdigest()
+def message_of(job_id: str, seeds: Sequence[int], chunk: int, *, chunk_size: int, priority: Priority) -> ChunkMessage:
+    """Return the message of a chunk of a job that has these seeds."""
+    part = tuple(seeds[chunk * chunk_size : (chunk + 1) * chunk_size])
+    return ChunkMessage(chunk_task_id(job_id, chunk, count_chunks(seeds, chunk_size)), job_id, chunk, part, priority)
 
 
 def create_job(job_id: str, seeds: Sequence[int], *, chunk_size: int, ttl_s: int, priority: Priority) -> Call:
-    """Write the record and enqueue all messages; answers 1, 0 if the job exists already, -1 if it has other seeds."""
-    messages = messages_of(job_id, seeds, chunk_size, priority)
-    keys = [job_key(job_id), seeds_key(job_id), ACTIVE_KEY, QUEUE, priority.lane, facts_key(job_id)]
-    args: list[str | int] = [job_id, digest(seeds), len(seeds), len(messages), chunk_size, str(priority)]
-    args += [ttl_s * 1000, TOMBSTONE_S * 1000, pack(seeds), WAKE]
-    args += [message.encode() for message in messages]
+    """Write the record and put the job's ticket into its lane; answers 1, 0 if the job exists, -1 if with other seeds.
+
+    Two jobs with equal seeds have one digest, whether a list or a range brought them.
+    """
+    lane, packed = LANES.index(priority.lane), pack(seeds)
+    keys = [job_key(job_id), seeds_key(job_id), ACTIVE_KEY, QUEUE, priority.lane, facts_key(job_id), BEHIND_KEYS[lane]]
+    args: list[str | int] = [job_id, hashlib.sha256(packed.encode()).hexdigest(), len(seeds)]
+    args += [count_chunks(seeds, chunk_size), chunk_size, str(priority), ttl_s * 1000, TOMBSTONE_S * 1000]
+    args += [packed, WAKE, ticket(job_id), lane]
     return Call(SCRIPTS["create_job"], keys, args)
+
+
+def read_job(job_id: str) -> Call:
+    """Read a job; :meth:`producer.job.JobRecord.read` reads the answer."""
+    return Call(SCRIPTS["read_job"], [job_key(job_id), *LANES], [ticket(job_id), WAKE])
 
 
 def cancel_job(job_id: str) -> Call:
     """Cancel a job; answers 1, 0 if it had ended, -1 if it is unknown."""
-    return Call(SCRIPTS["cancel_job"], [job_key(job_id), seeds_key(job_id), ACTIVE_KEY], [job_id])
+    keys = [job_key(job_id), seeds_key(job_id), ACTIVE_KEY, result_key(job_id), *LANES, *BEHIND_KEYS]
+    return Call(SCRIPTS["cancel_job"], keys, [job_id, ticket(job_id), revoked_result(job_id, "the job was canceled")])
+
+
+def mend_ticket(job_id: str) -> Call:
+    """Put a job's ticket where it belongs; answers how many chunks it stands for if it was missing, else 0."""
+    keys = [job_key(job_id), seeds_key(job_id), *LANES, *BEHIND_KEYS]
+    return Call(SCRIPTS["mend_ticket"], keys, [job_id, ticket(job_id), WAKE])
 
 
 def delivery_name(held: str, tag: str) -> str:

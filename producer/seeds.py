@@ -6,11 +6,9 @@ Knows nothing of Redis or jobs: values come in, a tuple or a range of plain ints
 
 from __future__ import annotations
 
-import base64
 import operator
 import re
 import sys
-import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
@@ -24,6 +22,7 @@ Seeds: TypeAlias = int | range | Iterable[int]
 SHOWN_CHARACTERS = 60
 NUMBER = re.compile(r"[+-]?[0-9]{1,20}")
 SPAN = re.compile(r"([+-]?[0-9]{1,20})\.\.([+-]?[0-9]{1,20})")
+PACKED_SPAN = re.compile(r"([0-9]{1,10})\.\.([0-9]{1,10})(?:\.\.([0-9]{1,10}))?")
 LIMITS = f"a seed is a whole number from 0 to {MAX_SEED}"
 
 
@@ -136,32 +135,38 @@ def _parse_span(text: str) -> range:
     return range(seed, seed + 1)
 
 
-def cut(seeds: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:
-    """Yield the seeds in order in tuples of at most ``size``."""
-    for start in range(0, len(seeds), size):
-        yield tuple(seeds[start : start + size])
-
-
-def little_endian(seeds: Sequence[int]) -> bytes:
-    """Return the seeds as little-endian 32-bit numbers."""
-    numbers = array("I", seeds)
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    return numbers.tobytes()
-
-
 def pack(seeds: Sequence[int]) -> str:
-    """Return checked seeds as a short text that :func:`unpack` reads: ``a..b`` for a range without gaps."""
-    if isinstance(seeds, range) and seeds.step == 1:
-        return f"{seeds.start}..{seeds.stop - 1}"
-    return base64.b64encode(zlib.compress(little_endian(seeds), 1)).decode()
+    """Return checked seeds as a text that :func:`unpack` reads; of two lists it is the same if and only if they are.
+
+    Seeds at equal distances, upwards, are ``first..last`` or ``first..last..step``. Others are eight hexadecimal digits
+    each, so that any part can be read without the rest (worker/queue/scripts/take.lua does).
+    """
+    span = _as_range(seeds)
+    if span is None:
+        numbers = array("I", seeds)
+        if sys.byteorder == "little":
+            numbers.byteswap()
+        return numbers.tobytes().hex()
+    step = span[1] - span[0] if len(span) > 1 else 1
+    return f"{span[0]}..{span[-1]}" + (f"..{step}" if step > 1 else "")
+
+
+def _as_range(seeds: Sequence[int]) -> range | None:
+    """Return the range that has these seeds, or ``None``."""
+    if isinstance(seeds, range):
+        return seeds
+    step = seeds[1] - seeds[0] if len(seeds) > 1 else 1
+    if step < 1 or seeds[-1] != seeds[0] + (len(seeds) - 1) * step:
+        return None
+    span = range(seeds[0], seeds[-1] + 1, step)
+    return span if all(map(operator.eq, span, seeds)) else None
 
 
 def unpack(text: str) -> Sequence[int]:
     """Return the seeds that :func:`pack` was given."""
-    if span := SPAN.fullmatch(text):
-        return range(int(span[1]), int(span[2]) + 1)
-    numbers = array("I", zlib.decompress(base64.b64decode(text)))
-    if sys.byteorder == "big":
+    if span := PACKED_SPAN.fullmatch(text):
+        return range(int(span[1]), int(span[2]) + 1, int(span[3] or 1))
+    numbers = array("I", bytes.fromhex(text))
+    if sys.byteorder == "little":
         numbers.byteswap()
     return numbers

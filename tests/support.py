@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from producer import records
+from producer.contract import ChunkMessage, Priority
 from producer.settings import PREFIX
 from worker.model.checkpoint import save_checkpoint
 from worker.model.config import ModelConfig, PictureConfig, TextConfig
@@ -24,6 +26,12 @@ TINY = ModelConfig(
     text=TextConfig(width=16, layers=1, heads=2, prefix=1),
 )
 """A model of 16x16 pictures that loads and generates in milliseconds."""
+
+
+def messages_of(job_id: str, seeds: Sequence[int], chunk_size: int, priority: Priority) -> list[ChunkMessage]:
+    """Return the messages of a job that has these seeds, in order."""
+    numbers = range(records.count_chunks(seeds, chunk_size))
+    return [records.message_of(job_id, seeds, n, chunk_size=chunk_size, priority=priority) for n in numbers]
 
 
 def write_model(folder: Path, config: ModelConfig = TINY, *, seed: int = 0) -> Path:

@@ -50,6 +50,9 @@ log = structlog.get_logger(__name__)
 LEAVE_S = 5.0
 """Seconds that giving everything back may take when the process ends at once."""
 
+BATCHES_IN_HAND = 4
+"""Batches of which a worker holds the seeds: enough to keep its device busy, and the rest is for other workers."""
+
 EXIT_HUNG = 70
 """Exit status of a process whose device hangs."""
 
@@ -132,6 +135,7 @@ class Service:
         self._ledger = Ledger(
             connect(settings.redis_url, decode=False, retries=0),
             limit=settings.concurrency,
+            seeds=BATCHES_IN_HAND * settings.max_batch,
             result_ttl_s=settings.result_ttl_s,
             lease_s=settings.lease_s,
         )

@@ -109,8 +109,8 @@ class WorkerSettings(ProducerSettings, StorageSettings):
     batch_wait_ms: float = Field(default=0.0, ge=0, le=10_000)
     """Milliseconds that a batch that is not full waits for more seeds; 0: what waits starts when the device is free."""
 
-    concurrency: int = Field(default=8, ge=1, le=256)
-    """Messages that the worker holds at a time."""
+    concurrency: int = Field(default=64, ge=1, le=256)
+    """Most messages that the worker holds at a time; it takes no more once it has the seeds of four batches."""
 
     lease_s: float = Field(default=20.0, ge=5, le=300)
     """Seconds after its last word that a worker counts as dead, if its connection is not seen to close before that."""

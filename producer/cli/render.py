@@ -18,7 +18,7 @@ from producer.client import Job
 from producer.contract import SeedResult
 from producer.dead import DeadLetter
 from producer.errors import JobTimeout
-from producer.job import Counts
+from producer.job import Counts, JobRecord
 from producer.queue import QueueStatus
 
 SHOWN_ROWS = 20
@@ -45,7 +45,8 @@ def print_json(value: Any) -> None:
 def print_job(job: Job, *, stderr: bool = False) -> None:
     """Print a job in one line."""
     style = STYLES.get(job.status, "cyan")
-    console(stderr=stderr).print(f"job [bold]{escape(job.id)}[/] [{style}]{job.status}[/]: {describe(job.counts)}")
+    words = "; ".join(filter(None, (describe(job.counts), outlook(job.record))))
+    console(stderr=stderr).print(f"job [bold]{escape(job.id)}[/] [{style}]{job.status}[/]: {words}")
 
 
 def describe(counts: Counts) -> str:
@@ -53,6 +54,24 @@ def describe(counts: Counts) -> str:
     states = ("queued", "running", "succeeded", "failed", "canceled")
     parts = [f"{getattr(counts, state)} {state}" for state in states if getattr(counts, state)]
     return f"{', '.join(parts)} of {count(counts.total, 'seed')}"
+
+
+def outlook(record: JobRecord) -> str:
+    """Return in words what is before a job that waits, and how fast one goes that runs; "" if that cannot be told."""
+    if record.queue_position is not None:
+        return f"{record.queue_position} ahead in the queue" if record.queue_position else "next in the queue"
+    if record.seeds_per_s is None:
+        return ""
+    speed = f"{record.seeds_per_s:.{1 if record.seeds_per_s >= 1 else 2}f} seeds/s"
+    return speed if record.eta_s is None else f"{speed}, about {duration(record.eta_s)} left"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the unit that suits it."""
+    for unit, length, limit in (("s", 1, 90), ("min", 60, 90), ("h", 3600, 36)):
+        if seconds < limit * length:
+            return f"{max(1, round(seconds / length))} {unit}"
+    return f"{round(seconds / 86400)} d"
 
 
 def print_results(results: Iterable[SeedResult], *, limit: int | None = None) -> None:
@@ -133,15 +152,15 @@ def print_queue(status: QueueStatus) -> None:
         out.print(f"  {place}, {worker.get('device')}, model {worker.get('model_id')}", markup=False)
 
 
-def progress_bar(label: str, total: int) -> tuple[Progress, Any]:
-    """Return a live progress bar on standard error and its task."""
+def progress_bar(label: str, total: int, *, guess: bool = True) -> tuple[Progress, Any]:
+    """Return a live progress bar on standard error and its task; ``guess``: it shows how long it may take."""
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[note]}"),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        *([TimeRemainingColumn()] if guess else []),
         console=Console(stderr=True),
     )
     return bar, bar.add_task(label, total=total, note="")
@@ -149,12 +168,13 @@ def progress_bar(label: str, total: int) -> tuple[Progress, Any]:
 
 def follow(job: Job, timeout: float | None) -> Job:
     """Show a progress bar until the job has ended; the job as it is when the time runs out raises JobTimeout."""
-    bar, task = progress_bar("generating", job.counts.total)
+    bar, task = progress_bar("generating", job.counts.total, guess=False)
     with bar:
         try:
             for seen in job.watch(timeout):
                 failed = f"[red]{seen.counts.failed} failed[/]" if seen.counts.failed else ""
-                bar.update(task, completed=seen.counts.done, note=failed)
+                note = " ".join(filter(None, (failed, outlook(seen.record))))
+                bar.update(task, completed=seen.counts.done, note=note)
         except JobTimeout:
             bar.update(task, note="[yellow]timed out[/]")
             raise

@@ -1,6 +1,9 @@
--- Cancel a job that has not ended. KEYS: job record, seeds, active jobs. ARGV: job id.
+-- Cancel a job that has not ended, and take its ticket out of its lane.
+-- KEYS: job record, seeds, active jobs, Celery result of a job of one chunk; lanes, the first one first; of each lane the
+-- chunks behind its tickets. ARGV: job id, ticket, text of that Celery result.
 -- Returns 1 if it was cancelled, 0 if it had ended, -1 if unknown.
-local status = redis.call('HGET', KEYS[1], 'status')
+local status, sent, chunks, lane, ttl =
+  unpack(redis.call('HMGET', KEYS[1], 'status', 'sent', 'chunks', 'lane', 'ttl_ms'))
 if not status then
   return -1
 elseif status ~= 'queued' and status ~= 'running' then
@@ -11,4 +14,13 @@ redis.call('HSET', KEYS[1], 'status', 'canceled',
   'completed_ms', string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)))
 redis.call('DEL', KEYS[2])
 redis.call('ZREM', KEYS[3], ARGV[1])
+if sent and tonumber(sent) < tonumber(chunks) then
+  redis.call('LREM', KEYS[5 + lane], 0, ARGV[2])
+  redis.call('HDEL', KEYS[5 + lane + (#KEYS - 4) / 2], ARGV[1])
+  -- Of what was sent whoever takes it writes the Celery result; of this nobody would.
+  if chunks == '1' then
+    redis.call('SET', KEYS[4], ARGV[3], 'PX', ttl)
+    redis.pcall('PUBLISH', KEYS[4], ARGV[3])
+  end
+end
 return 1

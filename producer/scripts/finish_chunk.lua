@@ -68,7 +68,14 @@ if now < tonumber(expires) then
   redis.call('PEXPIRE', KEYS[2], keep)
   redis.call('PEXPIRE', KEYS[4], keep)
 end
-local good, bad, chunks = unpack(redis.call('HMGET', KEYS[1], 'succeeded', 'failed', 'chunks'))
+local good, bad, chunks, newest = unpack(redis.call('HMGET', KEYS[1], 'succeeded', 'failed', 'chunks', 'newest_mark'))
+-- Marks of time and seeds ended, half a minute apart: the older one is used (producer/progress.py).
+if not newest or now - string.match(newest, '^%d+') >= 30000 then
+  if newest then
+    redis.call('HSET', KEYS[1], 'mark', newest)
+  end
+  redis.call('HSET', KEYS[1], 'newest_mark', string.format('%.0f:%.0f', now, good + bad))
+end
 if good + bad < tonumber(total) then
   return 1
 end

@@ -1,14 +1,19 @@
--- One look at the queue. KEYS: workers, facts of workers, lanes... ARGV: prefix of the messages held, wake text.
--- Returns messages waiting in each lane, messages held by workers, what the live workers say of themselves.
+-- One look at the queue. KEYS: workers, facts of workers; lanes, the first one first; of each lane the chunks behind its
+-- tickets. ARGV: prefix of the messages held, wake text.
+-- Returns messages waiting in each lane, messages held by workers, what the live workers say of themselves. A ticket is
+-- as many messages as its job has chunks that are not sent yet.
 local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
-local waiting = {}
-for lane = 3, #KEYS do
-  local length = redis.call('LLEN', KEYS[lane])
-  if lane == 3 and length > 0 and redis.call('LINDEX', KEYS[lane], -1) == ARGV[2] then
+local waiting, lanes = {}, (#KEYS - 2) / 2
+for lane = 1, lanes do
+  local length = redis.call('LLEN', KEYS[2 + lane])
+  if lane == 1 and redis.call('LPOS', KEYS[3], ARGV[2], 'RANK', -1, 'MAXLEN', 1000) then
     length = length - 1
   end
-  waiting[#waiting + 1] = length
+  for _, behind in ipairs(redis.call('HVALS', KEYS[2 + lanes + lane])) do
+    length = length + behind
+  end
+  waiting[lane] = length
 end
 local held, facts = 0, {}
 for _, worker in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do

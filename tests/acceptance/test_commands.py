@@ -107,6 +107,17 @@ def test_cancel_and_queue_tell_the_truth(quiet: Endpoints) -> None:
     assert "100 canceled" in waited.stderr
 
 
+def test_status_tells_what_is_ahead_of_a_job(quiet: Endpoints) -> None:
+    environment = quiet.environment()
+    with Client(quiet.redis_url) as client:
+        client.submit(range(100))
+        job = client.submit(range(100))
+    seen = run_seedmill("status", job.id, environment=environment).stdout
+    assert seen.endswith("100 queued of 100 seeds; 1 ahead in the queue\n")
+    facts = json.loads(run_seedmill("status", job.id, "--json", environment=environment).stdout)
+    assert (facts["queue_position"], facts["seeds_per_s"], facts["eta_s"]) == (1, None, None)
+
+
 def test_the_url_can_be_given_as_an_option(quiet: Endpoints) -> None:
     done = run_seedmill("queue", "--json", "--redis-url", quiet.redis_url)
     assert json.loads(done.stdout)["waiting"] == 0

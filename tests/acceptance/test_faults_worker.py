@@ -42,7 +42,7 @@ def no_worker_left(bench: Bench) -> Iterator[None]:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_worker_killed_at_any_stage_loses_nothing(bench: Bench, seeds: Fresh, stage: str) -> None:
-    victim = bench.worker(Plan(kill_at=stage, kill_hit=2), wait=False)
+    victim = bench.worker(Plan(kill_at=stage, kill_hit=2), wait=False, SEEDMILL_CONCURRENCY="8")
     job = bench.client.submit(seeds(60))
     wait_until(lambda: victim.exit_status is not None, "its death")
     ended = int(bench.redis.hget(f"seedmill:job:{job.id}", "ended"))
@@ -98,7 +98,7 @@ def test_workers_killed_just_after_a_batch_lose_nothing(bench: Bench, seeds: Fre
 
 
 def test_what_a_killed_worker_held_is_in_the_queue_again_within_seconds(bench: Bench, seeds: Fresh) -> None:
-    victim = bench.worker(Plan(ms_per_seed=50))
+    victim = bench.worker(Plan(ms_per_seed=50), SEEDMILL_CONCURRENCY="8")
     job = bench.client.submit(seeds(100))
     wait_until(lambda: bench.held_by(victim) == 8, "a full worker")
     bench.worker()
@@ -119,7 +119,7 @@ def test_two_workers_that_die_at_once_stop_nobody(bench: Bench, seeds: Fresh) ->
 
 
 def test_a_frozen_workers_chunks_go_to_another_and_its_late_results_do_no_harm(bench: Bench, seeds: Fresh) -> None:
-    frozen = bench.worker(Plan(ms_per_seed=50), SEEDMILL_LEASE_S="5")
+    frozen = bench.worker(Plan(ms_per_seed=50), SEEDMILL_LEASE_S="5", SEEDMILL_CONCURRENCY="8")
     job = bench.client.submit(seeds(48))
     wait_until(lambda: bench.held_by(frozen) == 8, "a full worker")
     os.kill(frozen.pid, signal.SIGSTOP)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from producer import AsyncClient, Client, records
+from producer.connection import connect
 from producer.contract import (
     ChunkMessage,
     Priority,
@@ -21,7 +23,9 @@ from producer.contract import (
 )
 from producer.job import JobView
 from producer.records import Ending
+from tests.support import messages_of
 from worker.local.stack import Endpoints
+from worker.queue.ledger import Ledger
 from worker.results import _dead_letter
 
 
@@ -76,17 +80,34 @@ def client(make: Make) -> Any:
 HELD = held_key("hand")
 
 
+def message_in(text: str | bytes) -> ChunkMessage:
+    """Read a message of ours."""
+    envelope = json.loads(text)
+    kwargs = json.loads(envelope["body"])[1]
+    priority = next(one for one in Priority if one.number == envelope["properties"]["priority"])
+    return ChunkMessage(envelope["headers"]["id"], kwargs["job_id"], kwargs["chunk"], tuple(kwargs["seeds"]), priority)
+
+
 class Hand:
     """A worker's part, done by hand."""
 
     def __init__(self, quiet: Endpoints) -> None:
         self.client = Client(quiet.redis_url, chunk_size=2)
 
+    def take(self, limit: int = 1000) -> list[ChunkMessage]:
+        """Take messages and put them back, so that they wait as such; returns them."""
+        client = connect(self.client.settings.redis_url, decode=False)
+        ledger = Ledger(client, limit=limit, seeds=10**6, result_ttl_s=60)
+        messages = [message_in(taken.text) for taken in ledger.take()]
+        ledger.leave()
+        ledger.close()
+        return messages
+
     def finish(
         self, job_id: str, seeds: tuple[int, ...], *, bad: tuple[int, ...] = (), chunks: int | None = None
     ) -> None:
         """Record the chunks of a job, or the first of them, as generated."""
-        for message in records.messages_of(job_id, seeds, 2, Priority.BULK)[:chunks]:
+        for message in messages_of(job_id, seeds, 2, Priority.BULK)[:chunks]:
             self.record(message, bad)
 
     def record(self, message: ChunkMessage, bad: tuple[int, ...]) -> None:

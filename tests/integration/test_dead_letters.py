@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import time
 from typing import Any
 
 import pytest
 
-from producer.contract import QUEUE, WAKE, WORKERS_KEY, ChunkMessage, JobStatus, Priority, SeedStatus, held_key, job_key
+from producer import records
+from producer.contract import (
+    BEHIND_KEYS,
+    QUEUE,
+    WAKE,
+    WORKERS_KEY,
+    ChunkMessage,
+    JobStatus,
+    Priority,
+    SeedStatus,
+    held_key,
+    job_key,
+    seeds_key,
+    ticket,
+)
 from producer.errors import DeadLetterNotFound, ReplayRefused
 from producer.reconcile import looks_complete
-from tests.integration.conftest import Hand
+from tests.integration.conftest import Hand, message_in
 from worker import duties
 
 
@@ -81,6 +93,7 @@ def test_dead_letters_can_be_purged_one_by_one_or_all(client: Any, hand: Hand) -
 def test_chunks_whose_messages_are_gone_are_enqueued_again(client: Any, hand: Hand) -> None:
     redis = hand.client._redis
     lost, whole, ended = client.submit((1, 2, 3, 4, 5)), client.submit((6, 7, 8)), client.submit(9)
+    assert len(hand.take()) == 6
     hand.finish(ended.id, (9,))
     hand.finish(lost.id, (1, 2, 3, 4, 5), chunks=1)
     messages = redis.lrange(Priority.BULK.lane, 0, -1)
@@ -88,13 +101,64 @@ def test_chunks_whose_messages_are_gone_are_enqueued_again(client: Any, hand: Ha
     redis.lpush(Priority.BULK.lane, *(text for text in reversed(messages) if whole.id in text))
     done = client.reconcile()
     assert (done.active_jobs, done.republished) == (2, 2)
-    again = [json.loads(text) for text in redis.lrange(Priority.BULK.lane, 0, -1)]
-    assert sorted(m["headers"]["id"] for m in again if lost.id in m["headers"]["id"]) == [
-        f"{lost.id}.{n}" for n in (1, 2)
-    ]
-    bodies = [json.loads(base64.b64decode(m["body"]))[1] for m in again]
-    assert sorted(tuple(body["seeds"]) for body in bodies) == [(3, 4), (5,), (6, 7), (8,)]
+    again = [message_in(text) for text in redis.lrange(Priority.BULK.lane, 0, -1)]
+    assert sorted(m.task_id for m in again if m.job_id == lost.id) == [f"{lost.id}.{n}" for n in (1, 2)]
+    assert sorted(m.seeds for m in again) == [(3, 4), (5,), (6, 7), (8,)]
     assert client.reconcile().republished == 0
+
+
+@pytest.mark.parametrize("deleted", ["lane", "counts", "both"])
+@pytest.mark.parametrize("sent", [0, 1])
+def test_what_was_not_sent_when_a_lane_or_its_counts_were_deleted_is_sent_once(
+    client: Any, hand: Hand, deleted: str, sent: int
+) -> None:
+    redis, lane, counts = hand.client._redis, Priority.BULK.lane, BEHIND_KEYS[-1]
+    jobs = [client.submit(range(start, start + 7)) for start in (0, 100)]
+    finished = [one for _ in range(sent) for one in hand.take(limit=2)]
+    for message in finished:
+        hand.record(message, ())
+    redis.delete(*({"lane": [lane], "counts": [counts], "both": [lane, counts]}[deleted]))
+    assert not looks_complete(redis)
+    left = 2 * 4 - 2 * sent
+    assert client.reconcile().republished == (0 if deleted == "counts" else left)
+    assert (client.reconcile().republished, client.queue().waiting) == (
+        0,
+        left + (2 * sent if deleted == "counts" else 0),
+    )
+    assert redis.hgetall(counts) == {job.id: str(3 - sent) for job in jobs}
+    chunks = [(message.job_id, message.chunk) for message in hand.take() if message not in finished]
+    assert sorted(chunks) == sorted((job.id, number) for job in jobs for number in range(sent, 4))
+    assert not redis.exists(counts)
+
+
+def test_a_count_of_a_job_without_a_ticket_and_a_ticket_of_a_job_that_ended_are_taken_away(
+    client: Any, hand: Hand
+) -> None:
+    redis, lane, counts = hand.client._redis, Priority.BULK.lane, BEHIND_KEYS[-1]
+    redis.hset(counts, "nobody", 7)
+    job = client.submit((1, 2, 3))
+    hand.finish(job.id, (1, 2, 3))
+    redis.hset(counts, job.id, 7)
+    redis.lrem(lane, 0, ticket(job.id))
+    other = client.submit((1, 2, 3))
+    redis.hset(job_key(other.id), "status", "canceled")
+    redis.lrem(lane, 0, ticket(other.id))
+    redis.rpush(QUEUE, ticket(other.id))
+    client.reconcile()
+    assert redis.hgetall(counts) == {}
+    assert hand.take() == []
+    assert not redis.exists(lane, QUEUE)
+
+
+def test_a_ticket_is_not_doubled_by_who_looks_while_it_moves(client: Any, hand: Hand) -> None:
+    redis = hand.client._redis
+    job = client.submit(range(5))
+    for _ in range(2):
+        assert hand.client._run(records.mend_ticket(job.id)) == 0
+    assert redis.lrange(Priority.BULK.lane, 0, -1) == [ticket(job.id)]
+    redis.delete(seeds_key(job.id), Priority.BULK.lane)
+    assert hand.client._run(records.mend_ticket(job.id)) == 0, "there is nothing to send without its seeds"
+    assert not redis.exists(Priority.BULK.lane)
 
 
 def test_a_stand_in_is_not_taken_for_the_message_that_is_missing(client: Any, hand: Hand) -> None:
@@ -115,6 +179,7 @@ def test_workers_look_through_all_messages_now_and_then_even_if_their_number_is_
 
     minute()
     client.submit((1, 2, 3))
+    hand.take()
     redis.lset(Priority.BULK.lane, 0, "a message of somebody else")
     minute()
     assert redis.llen(Priority.BULK.lane) == 2, "the numbers are right"
@@ -144,6 +209,7 @@ def test_a_clock_that_is_wrong_here_makes_no_job_forgotten(
 def test_a_message_that_a_worker_holds_is_not_missing(client: Any, hand: Hand) -> None:
     job = client.submit(7)
     redis = hand.client._redis
+    hand.take()
     text = str(redis.lpop(QUEUE))
     redis.zadd(WORKERS_KEY, {"w": 1})
     redis.hset(held_key("w"), "1.0", "0" + text)

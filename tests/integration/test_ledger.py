@@ -46,9 +46,9 @@ def redis_(quiet: Endpoints) -> Iterator[Any]:
 def make(quiet: Endpoints) -> Iterator[Make]:
     made: list[Ledger] = []
 
-    def ledger(limit: int = 4, lease_s: float = 20) -> Ledger:
+    def ledger(limit: int = 4, lease_s: float = 20, seeds: int = 1000) -> Ledger:
         client = connect(quiet.redis_url, decode=False, retries=0)
-        made.append(Ledger(client, limit=limit, result_ttl_s=60, lease_s=lease_s))
+        made.append(Ledger(client, limit=limit, seeds=seeds, result_ttl_s=60, lease_s=lease_s))
         return made[-1]
 
     yield ledger

@@ -47,7 +47,7 @@ class Bench:
         """Submit a job, and end all of its chunks."""
         self.client.submit(seeds, job_id=job_id)
         results = []
-        for message in records.messages_of(job_id, seeds, 2, Priority.BULK):
+        for message in messages_of(job_id, seeds, 2, Priority.BULK):
             results += self.finish(message, failed=failed)
         return results
 

@@ -30,7 +30,9 @@ from producer.contract import (
 )
 from producer.dead import DeadLetter, replay_dead
 from producer.job import JobRecord
+from producer.queue import parse_queue_status, queue_status
 from producer.records import Call, Ending, Start, Verdict
+from tests.support import messages_of
 from worker.local.stack import Endpoints
 
 TTL_S = 600
@@ -54,7 +56,7 @@ class Bench:
     ) -> list[ChunkMessage]:
         call = records.create_job(job, seeds, chunk_size=chunk_size, ttl_s=TTL_S, priority=BULK)
         assert self.run(call) == 1
-        return records.messages_of(job, seeds, chunk_size, BULK)
+        return messages_of(job, seeds, chunk_size, BULK)
 
     def begin(
         self, message: ChunkMessage, *, adopt: bool = False, alone: bool = False, delivery: str | None = None
@@ -96,8 +98,12 @@ class Bench:
     def held(self) -> list[str]:
         return list(self.redis.hkeys(HELD))
 
+    def waiting(self) -> int:
+        """Return how many messages wait, those of tickets included."""
+        return parse_queue_status(self.run(queue_status())).waiting
+
     def record(self, job: str = "j") -> JobRecord:
-        return JobRecord.parse(job, self.redis.hgetall(job_key(job)))
+        return JobRecord.read(job, self.run(records.read_job(job)))
 
 
 @pytest.fixture
@@ -107,20 +113,19 @@ def bench(quiet: Endpoints) -> Iterator[Bench]:
     client.close()
 
 
-def test_a_new_job_is_queued_with_all_its_messages_in_order(bench: Bench) -> None:
-    messages = bench.create(range(5))
+def test_a_new_job_is_queued_as_one_ticket(bench: Bench) -> None:
+    bench.create(range(5))
     assert bench.record().status is JobStatus.QUEUED
     assert bench.record().counts.queued == 5
-    waiting = bench.redis.lrange(BULK.lane, 0, -1)
-    assert len(waiting) == len(messages) == 3
-    assert [f'"id":"j.{n}"' in text for n, text in enumerate(reversed(waiting))] == [True] * 3
+    assert bench.redis.lrange(BULK.lane, 0, -1) == ["job j"]
+    assert bench.waiting() == 3
 
 
 def test_submitting_again_under_the_same_id_enqueues_nothing(bench: Bench) -> None:
     bench.create()
     for seeds, answer in (((1, 2, 3), 0), (range(1, 4), 0), ((9, 9, 9, 9), -1), ((1, 3, 2), -1)):
         assert bench.run(records.create_job("j", seeds, chunk_size=1, ttl_s=TTL_S, priority=BULK)) == answer
-    assert bench.redis.llen(BULK.lane) == 2
+    assert (bench.redis.llen(BULK.lane), bench.waiting()) == (1, 2)
     assert bench.record().counts.total == 3
 
 
@@ -248,7 +253,7 @@ def test_every_step_puts_the_end_of_the_lifetime_off(bench: Bench) -> None:
 
 def test_results_live_as_long_as_their_job_says_and_not_the_worker(bench: Bench) -> None:
     bench.run(records.create_job("long", (1, 2), chunk_size=1, ttl_s=10 * TTL_S, priority=BULK))
-    for message in records.messages_of("long", (1, 2), 1, BULK):
+    for message in messages_of("long", (1, 2), 1, BULK):
         bench.finish(message)
         for key in (job_key("long"), facts_key("long"), result_key(message.task_id)):
             assert bench.redis.ttl(key) > TTL_S + records.TOMBSTONE_S
@@ -324,9 +329,11 @@ def test_a_job_that_cannot_be_enqueued_leaves_no_record(bench: Bench) -> None:
     assert bench.redis.keys("seedmill:*") == []
 
 
-def test_the_largest_job_is_accepted_whole(bench: Bench) -> None:
+def test_the_largest_job_is_accepted_whole_and_at_once(bench: Bench) -> None:
+    before = bench.redis.info("memory")["used_memory"]
     bench.create(range(1_000_000), chunk_size=32)
-    assert bench.redis.llen(BULK.lane) == 31_250
+    assert bench.redis.info("memory")["used_memory"] - before < 100_000
+    assert (bench.redis.llen(BULK.lane), bench.waiting()) == (1, 31_250)
     assert bench.record().counts.queued == 1_000_000
 
 

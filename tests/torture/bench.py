@@ -21,14 +21,13 @@ from producer.connection import connect
 from producer.contract import (
     DEAD_KEY,
     HELD_KEY_PREFIX,
-    LANES,
-    WAKE,
     JobStatus,
     SeedStatus,
     held_key,
     image_key,
     metadata_key,
 )
+from producer.queue import parse_queue_status, queue_status
 from tests.torture.stand_in import MODEL_ID, Plan
 from worker.local.process import Process
 from worker.local.servers import Server, start_s3, start_valkey
@@ -159,9 +158,10 @@ class Bench:
         return Counter(int(line.split()[1]) for line in self.computed.read_text().splitlines())
 
     def messages(self) -> int:
-        """Return how many messages there are, in the queue and in the hands of workers."""
-        waiting = sum(1 for lane in LANES for text in self.redis.lrange(lane, 0, -1) if text != WAKE)
-        return waiting + sum(int(self.redis.hlen(key)) for key in self.redis.scan_iter(HELD_KEY_PREFIX + "*"))
+        """Return how many messages there are, sent or with a ticket, in the queue and in the hands of workers."""
+        call = queue_status()
+        seen = parse_queue_status(self.redis.register_script(call.script)(keys=call.keys, args=call.args))
+        return seen.waiting + sum(int(self.redis.hlen(key)) for key in self.redis.scan_iter(HELD_KEY_PREFIX + "*"))
 
     def check(self, job: Job, *, failed: Sequence[int] = (), timeout_s: float = WAIT_S) -> None:
         """Wait for a job and assert conservation: every seed has its fate, its objects are whole, nothing is left."""

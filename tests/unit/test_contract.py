@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from dataclasses import replace
 from typing import Any
@@ -15,6 +14,7 @@ from producer.contract import (
     TERMINAL,
     ChunkMessage,
     JobStatus,
+    Priority,
     SeedResult,
     SeedStatus,
     chunk_result,
@@ -24,6 +24,7 @@ from producer.contract import (
     image_key,
     metadata_key,
     revoked_result,
+    ticket,
 )
 
 MESSAGE = ChunkMessage("job-1", "job-1", 0, (7, 8))
@@ -33,7 +34,7 @@ GOOD = SeedResult(
 
 
 def body(message: ChunkMessage) -> Any:
-    return json.loads(base64.b64decode(json.loads(message.encode())["body"]))
+    return json.loads(json.loads(message.encode())["body"])
 
 
 def test_a_message_names_the_task_and_carries_its_seeds() -> None:
@@ -44,9 +45,19 @@ def test_a_message_names_the_task_and_carries_its_seeds() -> None:
     assert body(MESSAGE)[:2] == [[], {"seeds": [7, 8], "job_id": "job-1", "chunk": 0}]
 
 
-def test_every_message_has_a_delivery_tag_of_its_own() -> None:
-    tags = {json.loads(MESSAGE.encode())["properties"]["delivery_tag"] for _ in range(50)}
-    assert len(tags) == 50
+@pytest.mark.parametrize("name", ["café", 'a"b', "a\\b", "@job@", "a\\n@chunk@"])
+def test_an_id_of_any_characters_arrives_as_it_was(name: str) -> None:
+    message = ChunkMessage(name, name, 3, (7,), Priority.BULK)
+    envelope = json.loads(message.encode())
+    properties = envelope["properties"]
+    assert {envelope["headers"][key] for key in ("id", "root_id")} == {name}
+    assert {properties["correlation_id"], properties["delivery_tag"]} == {name}
+    assert (body(message)[1], properties["priority"]) == ({"seeds": [7], "job_id": name, "chunk": 3}, 9)
+
+
+def test_a_ticket_is_never_taken_for_a_message() -> None:
+    assert ticket("j") == "job j"
+    assert MESSAGE.encode().startswith("{")
 
 
 def test_a_job_of_one_message_has_the_jobs_id_as_task_id() -> None:

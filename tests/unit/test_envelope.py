@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from producer.contract import MAX_MESSAGE_BYTES, QUEUE, ChunkMessage
 from worker.errors import MalformedMessage
-from worker.queue.envelope import open_envelope
+from worker.queue.envelope import count_seeds, open_envelope
 from worker.queue.ledger import Taken
 
 GOOD = ChunkMessage("t", "j", 0, (7, 8)).encode()
@@ -38,7 +38,7 @@ def changed(change: Callable[[dict[str, Any]], object]) -> str:
 
 
 def body(value: object) -> Callable[[dict[str, Any]], object]:
-    return lambda message: message.update(body=base64.b64encode(json.dumps(value).encode()).decode())
+    return lambda message: message.update(body=json.dumps(value))
 
 
 def header(name: str, value: object) -> Callable[[dict[str, Any]], object]:
@@ -77,9 +77,11 @@ HOSTILE: dict[str, str | bytes] = {
     "binary": changed(lambda message: message.update({"content-encoding": "binary"})),
     "no body": changed(lambda message: message.pop("body")),
     "a body that is an object": changed(lambda message: message.update(body={})),
-    "a body that is not base64": changed(lambda message: message.update(body="%%%")),
+    "a body that is not base64": changed(
+        lambda message: message["properties"].update(body_encoding="base64") or message.update(body="%%%")
+    ),
     "an unknown body encoding": changed(lambda message: message["properties"].update(body_encoding="gzip")),
-    "a body that is no JSON": changed(lambda message: message.update(body=base64.b64encode(b"{").decode())),
+    "a body that is no JSON": changed(lambda message: message.update(body="{")),
     "a body of two": changed(body([[], {}])),
     "a body that is a number": changed(body(5)),
     "positional arguments as an object": changed(body([{}, {}, {}])),
@@ -110,13 +112,32 @@ def test_a_message_that_is_too_long_is_not_even_read() -> None:
     [
         lambda message: message["properties"].update(delivery_tag=None),
         lambda message: message["headers"].update(expires="2030-01-01T00:00:00"),
-        lambda message: message.update(body="[[7], {}, null]") or message["properties"].pop("body_encoding"),
+        lambda message: message.update(body="[[7], {}, null]"),
+        lambda message: (
+            message.update(body=base64.b64encode(b"[[7], {}, null]").decode())
+            or message["properties"].update(body_encoding="base64")
+        ),
         lambda message: message["properties"].update(priority=3),
         lambda message: message.update(unknown=1),
     ],
 )
 def test_what_other_senders_write_is_opened(change: Callable[[dict[str, Any]], object]) -> None:
     assert opened(changed(change))
+
+
+@pytest.mark.parametrize(
+    ("value", "seeds"),
+    [
+        ([[], {"seeds": [7, 8]}, None], 2),
+        ([[[7, 8, 9]], {}, None], 3),
+        ([[7], {}, None], 1),
+        ([[], {"seeds": []}, None], 1),
+        ([[], {}, {}], 1),
+        ([[], {"seeds": "x"}, {}], 1),
+    ],
+)
+def test_the_seeds_of_a_message_are_counted_however_they_are_given(value: object, seeds: int) -> None:
+    assert count_seeds(opened(changed(body(value)))) == seeds
 
 
 json_values = st.recursive(
@@ -127,6 +148,7 @@ json_values = st.recursive(
 PATHS = [("headers", name) for name in json.loads(GOOD)["headers"]] + [
     *((name,) for name in json.loads(GOOD)),
     *(("properties", name) for name in json.loads(GOOD)["properties"]),
+    ("properties", "body_encoding"),
     ("properties", "delivery_info", "routing_key"),
 ]
 
@@ -147,4 +169,6 @@ def test_any_value_in_any_place_is_opened_or_told_as_malformed(path: tuple[str, 
         place = place[name]
     place[path[-1]] = value
     with suppress(MalformedMessage):
-        assert opened(json.dumps(message))["properties"]["delivery_tag"] == "3.0"
+        good = opened(json.dumps(message))
+        assert good["properties"]["delivery_tag"] == "3.0"
+        assert count_seeds(good) >= 1

@@ -13,7 +13,7 @@ from producer.job import RESULT_PAGE_CHUNKS, JobRecord
 NOW_MS = int(time.time() * 1000)
 
 
-def record(**changes: object) -> JobRecord:
+def record(now_ms: int = NOW_MS + 1000, position: int | None = None, **changes: object) -> JobRecord:
     fields = {
         "status": "running",
         "total": 10,
@@ -26,7 +26,8 @@ def record(**changes: object) -> JobRecord:
         "started_ms": NOW_MS + 10,
         "expires_ms": NOW_MS + 3_600_000,
     }
-    return JobRecord.parse("j", {name: str(value) for name, value in {**fields, **changes}.items()})
+    texts = {name: str(value) for name, value in {**fields, **changes}.items()}
+    return JobRecord.parse("j", texts, now_ms=now_ms, position=position)
 
 
 def test_counts_add_up_to_the_total() -> None:

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from producer.contract import MAX_JOB_SEEDS, MAX_SEED
 from producer.errors import InvalidSeed
-from producer.seeds import check_seed, check_seeds, cut, pack, parse_seeds, unpack
+from producer.seeds import check_seed, check_seeds, pack, parse_seeds, unpack
 
 SEEDS = st.integers(0, MAX_SEED)
 
@@ -127,13 +127,6 @@ def test_text_without_seeds_or_with_too_many_is_refused(words: list[str]) -> Non
         parse_seeds(words)
 
 
-@given(st.lists(SEEDS, min_size=1, max_size=200), st.integers(1, 50))
-def test_chunks_hold_every_seed_once_in_order(seeds: list[int], size: int) -> None:
-    chunks = list(cut(seeds, size))
-    assert [seed for chunk in chunks for seed in chunk] == seeds
-    assert all(0 < len(chunk) <= size for chunk in chunks)
-
-
 @given(st.one_of(st.none(), st.booleans(), st.floats(), st.text(), st.binary(), st.lists(st.floats(), min_size=1)))
 def test_nothing_but_integers_ever_passes(value: Any) -> None:
     with pytest.raises(InvalidSeed):
@@ -149,12 +142,48 @@ def test_any_text_is_read_or_refused_clearly(text: str) -> None:
     assert all(0 <= seed <= MAX_SEED for seed in (seeds[0], seeds[-1]))
 
 
-@pytest.mark.parametrize(
-    "seeds", [range(5), range(7, 8), range(0, 10, 3), (4294967295, 0, 7, 7), tuple(range(1000, 0, -1))]
+LISTS = st.lists(SEEDS, min_size=1, max_size=100).map(tuple)
+SPANS = st.builds(
+    lambda first, step, number: range(first, min(first + step * number, MAX_SEED + 1), step),
+    SEEDS,
+    st.integers(1, MAX_SEED) | st.integers(1, 9),
+    st.integers(1, 100),
 )
+
+
+@given(LISTS | SPANS)
+@example(range(5))
+@example((4294967295, 0, 7, 7))
+@example((0, MAX_SEED))
+@example(tuple(range(1000, 0, -1)))
 def test_packed_seeds_are_unpacked_as_they_were(seeds: Sequence[int]) -> None:
     assert list(unpack(pack(seeds))) == list(seeds)
 
 
-def test_a_range_packs_to_a_few_characters() -> None:
-    assert pack(range(1_000_000)) == "0..999999"
+@given(SPANS)
+def test_a_list_that_is_a_range_packs_as_the_range(span: range) -> None:
+    assert pack(tuple(span)) == pack(span)
+    assert len(pack(span)) <= 40
+
+
+@given(LISTS, st.data())
+def test_any_part_of_packed_seeds_can_be_read_without_the_rest(seeds: tuple[int, ...], data: st.DataObject) -> None:
+    text = pack(seeds)
+    start = data.draw(st.integers(0, len(seeds) - 1))
+    if ".." not in text:
+        assert int(text[8 * start : 8 * start + 8], 16) == seeds[start]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "text"),
+    [
+        (range(1_000_000), "0..999999"),
+        (range(0, 10, 3), "0..9..3"),
+        ((7,), "7..7"),
+        (range(7, 9, 5), "7..7"),
+        ((7, 7), "0000000700000007"),
+        ((9, 5), "0000000900000005"),
+    ],
+)
+def test_seeds_at_equal_distances_pack_to_a_few_characters(seeds: Sequence[int], text: str) -> None:
+    assert pack(seeds) == text

@@ -109,6 +109,10 @@ class FakeLedger:
     def __init__(self) -> None:
         self.back: list[str] = []
         self.buried: list[str] = []
+        self.weights: dict[str, int] = {}
+
+    def weigh(self, tag: str, seeds: int) -> None:
+        self.weights[tag] = seeds
 
     def give_back(self, tag: str) -> None:
         self.back.append(tag)
@@ -135,6 +139,16 @@ def test_of_a_take_that_breaks_off_every_message_goes_somewhere(error: BaseExcep
     with pytest.raises(type(error)):
         Channel._deliver_each(cast(Channel, channel), taken)
     assert (ledger.buried, delivered, ledger.back) == (["1.0"], ["t0"], ["1.2", "1.3", "1.4"])
+
+
+def test_what_was_taken_for_one_seed_is_weighed_once_it_is_open() -> None:
+    ledger: Any = FakeLedger()
+    connection = SimpleNamespace(_deliver=lambda message, queue: None)
+    channel = SimpleNamespace(connection=connection, connection_errors=(), ledger=ledger)
+    text = ChunkMessage("t", "t", 0, (7, 8, 9)).encode().encode()
+    taken = [Taken("1.0", QUEUE, len(text), text), Taken("1.1", QUEUE, len(text), text, seeds=3)]
+    Channel._deliver_each(cast(Channel, channel), taken)
+    assert ledger.weights == {"1.0": 3}
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def open_envelope(taken: Taken) -> dict[str, Any]:
         raise MalformedMessage(f"headers.id is {shorten(task_id)}: it must be a text of 1 to 200 characters")
     try:
         _check_headers(headers)
-        _check_body(message)
+        _read_body(message)
         properties = dict(_mapping(message.get("properties"), "properties"))
         info = _mapping(properties.get("delivery_info"), "properties.delivery_info")
         for name in ("exchange", "routing_key"):
@@ -45,6 +45,13 @@ def open_envelope(taken: Taken) -> dict[str, Any]:
         raise
     properties["delivery_tag"] = taken.tag
     return {**message, "properties": properties}
+
+
+def count_seeds(message: dict[str, Any]) -> int:
+    """Return how many seeds a message has that was opened; 1 where that is for others to judge."""
+    args, kwargs, _ = _read_body(message)
+    seeds = kwargs.get("seeds", args[0] if args else None)
+    return max(1, len(seeds)) if isinstance(seeds, list) else 1
 
 
 def _check_headers(headers: dict[str, Any]) -> None:
@@ -71,7 +78,8 @@ def _check_headers(headers: dict[str, Any]) -> None:
         raise MalformedMessage("headers.retries or headers.timelimit is not what Celery writes")
 
 
-def _check_body(message: dict[str, Any]) -> None:
+def _read_body(message: dict[str, Any]) -> tuple[list[Any], dict[str, Any], object]:
+    """Return args, kwargs and what Celery embeds."""
     if message.get("content-type") != "application/json":
         raise MalformedMessage(f"content-type is {shorten(message.get('content-type'))}: only JSON is read")
     if message.get("content-encoding", "utf-8") not in ("utf-8", "UTF-8"):
@@ -95,6 +103,7 @@ def _check_body(message: dict[str, Any]) -> None:
     args, kwargs, embed = parts
     if not (isinstance(args, list) and isinstance(kwargs, dict) and isinstance(embed, dict | None)):
         raise MalformedMessage(f"the body is {shorten(parts)}: it must be a list, an object, and an object or null")
+    return args, kwargs, embed
 
 
 def _json(data: bytes, what: str) -> Any:

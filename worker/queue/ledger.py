@@ -2,8 +2,8 @@
 
 A message is at all times in exactly one place, a lane of the queue, the hash of one worker, or the dead letters; each
 move is one Lua step (worker/queue/scripts/). While the worker says that it lives, nobody takes what it holds; when it
-is gone, others give that back. What cannot be told to Redis during an outage is told after it. Knows nothing of
-Celery or of what the messages mean.
+is gone, others give that back. What cannot be told to Redis during an outage is told after it. The messages of a job
+come into being where its ticket is taken. Knows nothing of Celery or of what the messages mean.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import structlog
 
 from producer.connection import reconnect, takes_no_writes
 from producer.contract import (
+    BEHIND_KEYS,
     CELERY_RESULT_PREFIX,
     DEAD_INDEX_KEY,
     DEAD_KEY,
@@ -32,6 +33,9 @@ from producer.contract import (
     LANES,
     MAX_DEAD_LETTERS,
     MAX_MESSAGE_BYTES,
+    MESSAGE_TEMPLATE,
+    SEEDS_KEY_PREFIX,
+    TICKET_PREFIX,
     WAKE,
     WORKER_FACTS_KEY,
     WORKERS_KEY,
@@ -62,12 +66,16 @@ SCRIPTS = {
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A message as it came: ``text`` is cut after MAX_MESSAGE_BYTES of its ``size`` in bytes."""
+    """A message as it came: ``text`` is cut after MAX_MESSAGE_BYTES of its ``size`` in bytes.
+
+    ``seeds`` is how many it has, 0 if only reading it will tell.
+    """
 
     tag: str
     lane: str
     size: int
     text: bytes
+    seeds: int = 0
 
 
 class Ledger:
@@ -76,19 +84,23 @@ class Ledger:
     Args:
         client: a connection to Redis that does not decode replies.
         limit: most messages held at a time.
+        seeds: seeds in the messages held from which on no more are taken.
         result_ttl_s: seconds that the Celery results of malformed messages live.
         lease_s: see LEASE_S.
     """
 
-    def __init__(self, client: redis.Redis, *, limit: int, result_ttl_s: int, lease_s: float = LEASE_S) -> None:
+    def __init__(
+        self, client: redis.Redis, *, limit: int, seeds: int, result_ttl_s: int, lease_s: float = LEASE_S
+    ) -> None:
         self.id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self.key = held_key(self.id)
         self.limit = limit
+        self.seeds = seeds
         self._redis: Any = client
         self._lease_ms = int(lease_s * 1000)
         self._result_ttl_ms = result_ttl_s * 1000
         self._lock = threading.RLock()  # a signal may come while it is held, and its handler asks as well
-        self._held: set[str] = set()
+        self._held: dict[str, int] = {}  # tag -> seeds
         self._owed: dict[str, bool] = {}  # tag -> whether it goes back to the queue
         self._takes = 0
         self._taking = ""
@@ -98,9 +110,9 @@ class Ledger:
 
     @property
     def free(self) -> int:
-        """How many more messages may be taken."""
+        """How many more messages may be taken, should each be one seed."""
         with self._lock:
-            return max(0, self.limit - len(self._held)) if self._open else 0
+            return max(0, min(self.limit - len(self._held), self._room())) if self._open else 0
 
     @property
     def held(self) -> int:
@@ -125,27 +137,34 @@ class Ledger:
     def take(self) -> list[Taken]:
         """Take as many messages as there is room for, the most urgent first."""
         with self._lock:
-            most = max(0, self.limit - len(self._held)) if self._open else 0
-            if not most:
+            if not self.free:
                 return []
+            most, room = self.limit - len(self._held), self._room()
             self._takes += 1
             self._taking = prefix = f"{self._takes}."
         try:
             backwards = int(self._takes % BACKWARDS_EVERY == 0)
-            args = [self.id, self._lease_ms, prefix, most, MAX_MESSAGE_BYTES, WAKE, backwards]
-            answer = self._run("take", [self.key, WORKERS_KEY, *LANES], args)
-            taken = [Taken(tag.decode(), lane.decode(), size, text) for tag, lane, size, text in answer]
+            args = [self.id, self._lease_ms, prefix, most, room, MAX_MESSAGE_BYTES, WAKE, backwards]
+            args += [TICKET_PREFIX, JOB_KEY_PREFIX, SEEDS_KEY_PREFIX, MESSAGE_TEMPLATE]
+            answer = self._run("take", [self.key, WORKERS_KEY, *LANES, *BEHIND_KEYS], args)
+            taken = [Taken(tag.decode(), lane.decode(), size, text, seeds) for tag, lane, size, text, seeds in answer]
             with self._lock:
-                self._held.update(message.tag for message in taken)
+                self._held.update((message.tag, max(1, message.seeds)) for message in taken)
         finally:
             with self._lock:
                 self._taking = ""
         return taken
 
+    def weigh(self, tag: str, seeds: int) -> None:
+        """Note how many seeds a message has that was taken for one."""
+        with self._lock:
+            if tag in self._held:
+                self._held[tag] = seeds
+
     def settled(self, tag: str) -> None:
         """Note that the message has been acknowledged together with its result."""
         with self._lock:
-            self._held.discard(tag)
+            self._held.pop(tag, None)
 
     def settle(self, tag: str) -> None:
         """Acknowledge a message, unless that was done; during an outage of Redis, as soon as it is over."""
@@ -191,7 +210,7 @@ class Ledger:
         self._heard = now
         self._pay()
         with self._lock:
-            known = self._held | set(self._owed)
+            known = self._held.keys() | self._owed.keys()
             lost = [tag for tag in (raw.decode() for raw in tags) if tag not in known and not self._is_coming(tag)]
         if lost and (returned := self._run("return", [self.key, *LANES], [WAKE, *lost])):
             log.warning("messages of a lost reply went back", action="lost_reply", messages=returned)
@@ -220,11 +239,14 @@ class Ledger:
         """Close the connections."""
         self._redis.close()
 
+    def _room(self) -> int:
+        return self.seeds - sum(self._held.values())
+
     def _let_go(self, tag: str, *, back: bool) -> None:
         with self._lock:
             if tag not in self._held:
                 return
-            self._held.discard(tag)
+            del self._held[tag]
             self._owed[tag] = back
         try:
             self._pay()

@@ -24,7 +24,7 @@ from producer.connection import takes_no_writes
 from producer.contract import LANES, QUEUE
 from worker.errors import MalformedMessage
 from worker.queue.burial import Burial
-from worker.queue.envelope import open_envelope
+from worker.queue.envelope import count_seeds, open_envelope
 from worker.queue.ledger import Ledger, Taken
 
 log = structlog.get_logger(__name__)
@@ -133,7 +133,10 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]  # kombu has no types
         try:
             for taken in messages:
                 try:
-                    self.connection._deliver(open_envelope(taken), QUEUE)
+                    message = open_envelope(taken)
+                    if not taken.seeds:
+                        self.ledger.weigh(taken.tag, count_seeds(message))
+                    self.connection._deliver(message, QUEUE)
                 except MalformedMessage as error:
                     log.error("malformed message", action="message_malformed", task_id=error.task_id, error=str(error))
                     burials.append(_burial(taken, error, error.task_id))

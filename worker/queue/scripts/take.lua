@@ -1,36 +1,110 @@
--- Take messages: each is copied to the worker's hash before it leaves its lane, in one step with it.
--- KEYS: messages held, workers, first lane, other lanes...
--- ARGV: worker id, lease ms, prefix of the tags, most messages, most bytes of a message, wake text, backwards ('1').
--- Returns tag, lane, bytes and text of each; a text that is too long is cut to that many bytes, here and in the hash.
+-- Take messages: each is copied to the worker's hash before it leaves its lane, in one step with it. Where a job's
+-- ticket stands, the next of its chunks is written out as a message, and the ticket goes to the back of its lane, or
+-- away with the last chunk: so jobs of one lane take turns. Should this break off half-way, a chunk comes twice.
+-- KEYS: messages held, workers; lanes, the first one first; of each lane the chunks behind its tickets.
+-- ARGV: worker id, lease ms, prefix of the tags, most messages, most seeds, most bytes of a message, wake text,
+-- backwards ('1'), text before a job's id in its ticket, prefixes of job records and of seeds, template of a message.
+-- Returns tag, lane, bytes, text and seeds of each, 0 if they are not known; a text that is too long is cut to that many
+-- bytes, here and in the hash.
+local MOST_PASSED = 1000 -- tickets of jobs that want nothing any more, in one step; the others are met in the next
+local most, room, number, passed, taken = tonumber(ARGV[4]), tonumber(ARGV[5]), 0, 0, {}
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('ZADD', KEYS[2], 'GT', string.format('%.0f', now + ARGV[2]), ARGV[1])
-local lanes = {}
-for lane = 3, #KEYS do
-  lanes[#lanes + 1] = ARGV[7] == '1' and #KEYS + 3 - lane or lane
+local lanes = (#KEYS - 2) / 2
+
+-- Seeds of a job as producer/seeds.py packs them, between commas: some, from one on. Lua writes whole numbers of up to
+-- 14 digits as such, here and below.
+local function seeds_of(job, first, count)
+  local key, seeds = ARGV[11] .. job, {}
+  local start, step = string.match(redis.call('GETRANGE', key, 0, 40), '^(%d+)%.%.%d+%.*(%d*)$')
+  if start then
+    start, step = tonumber(start), tonumber(step) or 1
+    for n = 1, count do
+      seeds[n] = start + (first + n - 1) * step
+    end
+  else
+    local digits = redis.call('GETRANGE', key, 8 * first, 8 * (first + count) - 1)
+    for n = 1, count do
+      seeds[n] = tonumber(string.sub(digits, 8 * n - 7, 8 * n), 16)
+    end
+  end
+  return #seeds == count and table.concat(seeds, ',') or error('seeds are missing')
 end
-local taken, number = {}, 0
-for _, lane in ipairs(lanes) do
-  while number < tonumber(ARGV[4]) do
-    local text = redis.call('LINDEX', KEYS[lane], -1)
+
+-- The next chunk of a job: its message, its seeds, its number, and how many are left behind it; nil if there is none.
+local function next_chunk(job)
+  local status, expires, sent, chunks, size, total, lane = unpack(redis.call('HMGET', ARGV[10] .. job,
+    'status', 'expires_ms', 'sent', 'chunks', 'chunk_size', 'total', 'lane'))
+  if (status ~= 'queued' and status ~= 'running') or now >= tonumber(expires) or tonumber(sent) >= tonumber(chunks) then
+    return nil
+  end
+  local first = sent * size
+  local count = math.min(size, total - first)
+  local text = string.gsub(ARGV[12], '@(%l+)@', {
+    task = chunks == '1' and job or (job .. '.' .. sent),
+    job = job,
+    innerjob = job,
+    chunk = sent,
+    count = count,
+    seeds = seeds_of(job, first, count),
+    priority = 3 * lane,
+  })
+  return {text = text, seeds = count, number = sent + 0, left = chunks - sent - 1}
+end
+
+-- A message whose seeds are not known counts by its length, less that of one without any.
+local function keep(lane, text, bytes, seeds)
+  local tag = ARGV[3] .. number
+  redis.call('HSET', KEYS[1], tag, lane .. text)
+  taken[#taken + 1] = {tag, KEYS[3 + lane], bytes, text, seeds}
+  number, room = number + 1, room - math.max(1, seeds > 0 and seeds or (bytes - 1200) / 16)
+end
+
+local function take_of_job(lane, job)
+  local known, chunk = pcall(next_chunk, job) -- a record that is none must not keep others from being taken
+  local left = 0
+  if known and chunk then
+    keep(lane, chunk.text, #chunk.text, chunk.seeds)
+    redis.call('HSET', ARGV[10] .. job, 'sent', chunk.number + 1)
+    left = chunk.left
+  else
+    passed = passed + 1
+  end
+  if left > 0 then
+    redis.call('LMOVE', KEYS[3 + lane], KEYS[3 + lane], 'RIGHT', 'LEFT')
+  else
+    redis.call('RPOP', KEYS[3 + lane])
+  end
+  if left > 1 then
+    redis.call('HSET', KEYS[3 + lanes + lane], job, left - 1)
+  else
+    redis.call('HDEL', KEYS[3 + lanes + lane], job)
+  end
+end
+
+for turn = 0, lanes - 1 do
+  local lane = ARGV[8] == '1' and lanes - 1 - turn or turn
+  while number < most and room > 0 and passed < MOST_PASSED do
+    local text = redis.call('LINDEX', KEYS[3 + lane], -1)
     if not text then
       break
     end
-    if text ~= ARGV[6] then
-      local bytes = #text
-      text = string.sub(text, 1, ARGV[5])
-      local tag = ARGV[3] .. number
-      redis.call('HSET', KEYS[1], tag, (lane - 3) .. text)
-      taken[#taken + 1] = {tag, KEYS[lane], bytes, text}
-      number = number + 1
+    local job = string.match(text, '^' .. ARGV[9] .. '([%w_-]+)$')
+    if job then
+      take_of_job(lane, job)
+    else
+      if text ~= ARGV[7] then
+        keep(lane, string.sub(text, 1, ARGV[6]), #text, 0)
+      end
+      redis.call('RPOP', KEYS[3 + lane])
     end
-    redis.call('RPOP', KEYS[lane])
   end
 end
 if redis.call('LLEN', KEYS[3]) == 0 then
-  for lane = 4, #KEYS do
-    if redis.call('LLEN', KEYS[lane]) > 0 then
-      redis.call('RPUSH', KEYS[3], ARGV[6])
+  for lane = 1, lanes - 1 do
+    if redis.call('LLEN', KEYS[3 + lane]) > 0 then
+      redis.call('RPUSH', KEYS[3], ARGV[7])
       break
     end
   end
