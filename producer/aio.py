@@ -86,10 +86,10 @@ class AsyncClient:
         await self._redis.aclose()
 
     async def submit(
-        self, seeds: Seeds, *, job_id: str | None = None, priority: Priority | str | None = None
+        self, seeds: Seeds, *, job_id: str | None = None, priority: Priority | str | None = None, force: bool = False
     ) -> AsyncJob:
         """Enqueue one seed, a list or a range as one job; see :meth:`producer.client.Client.submit`."""
-        call, job_id = records.submission(seeds, job_id, self.settings, priority)
+        call, job_id = records.submission(seeds, job_id, self.settings, priority, force=force)
         if await self._run(call) < 0:
             raise JobConflict(job_id)
         return await self.get(job_id)

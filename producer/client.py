@@ -132,7 +132,9 @@ class Client:
         """Close the connections."""
         self._redis.close()
 
-    def submit(self, seeds: Seeds, *, job_id: str | None = None, priority: Priority | str | None = None) -> Job:
+    def submit(
+        self, seeds: Seeds, *, job_id: str | None = None, priority: Priority | str | None = None, force: bool = False
+    ) -> Job:
         """Enqueue one seed, a list or a range as one job; returns when Redis has accepted all of it.
 
         Args:
@@ -140,13 +142,14 @@ class Client:
             job_id: an id of your own (letters, digits, ``-`` and ``_``): if that job exists with these seeds it is
                 returned as it is and nothing is enqueued again, so a submit whose answer was lost can be repeated.
             priority: ``interactive`` or ``bulk``; left out, a job of one message is interactive and a longer one bulk.
+            force: compute also what is published already; the same bytes are written again.
 
         Raises:
             InvalidSeed, InvalidJobId, SettingsError: naming the value; nothing was enqueued.
             JobConflict: a job of that id exists with other seeds; nothing was enqueued.
             QueueUnreachable, QueueRefused: nothing is known to be enqueued; repeat with the same ``job_id``.
         """
-        call, job_id = records.submission(seeds, job_id, self.settings, priority)
+        call, job_id = records.submission(seeds, job_id, self.settings, priority, force=force)
         if self._run(call) < 0:
             raise JobConflict(job_id)
         return self.get(job_id)

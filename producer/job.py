@@ -48,6 +48,7 @@ class JobRecord:
     ``queue_position`` is how many entries of the queue, jobs or single messages, are taken before this job if no others
     come; ``None`` if it is not queued. ``seeds_per_s`` is how many seeds end in a second, as seen over the last half
     minute to minute, and ``eta_s`` the seconds left at that speed; ``None`` where it does not run or none has ended.
+    ``manifest_uri`` is where its manifest is, once it is written.
     """
 
     id: str
@@ -61,6 +62,7 @@ class JobRecord:
     queue_position: int | None = None
     seeds_per_s: float | None = None
     eta_s: float | None = None
+    manifest_uri: str | None = None
 
     @classmethod
     def read(cls, job_id: str, answer: Sequence[Any]) -> JobRecord:
@@ -93,6 +95,7 @@ class JobRecord:
             queue_position=position if status is JobStatus.QUEUED else None,
             seeds_per_s=speed,
             eta_s=eta_s(counts.total - counts.done, speed),
+            manifest_uri=fields.get("manifest_uri"),
         )
 
     def result_key_pages(self) -> Iterator[list[str]]:
@@ -119,6 +122,7 @@ class JobRecord:
             "queue_position": self.queue_position,
             "seeds_per_s": _rounded(self.seeds_per_s, 3),
             "eta_s": _rounded(self.eta_s, 1),
+            "manifest_uri": self.manifest_uri,
         }
 
 
@@ -160,6 +164,11 @@ class JobView:
     def eta_s(self) -> float | None:
         """Seconds until the job ends, at its present speed; ``None`` if that cannot be told."""
         return self._record.eta_s
+
+    @property
+    def manifest_uri(self) -> str | None:
+        """Where the manifest is, some time after a job of several seeds has ended; ``None`` before."""
+        return self._record.manifest_uri
 
     @property
     def record(self) -> JobRecord:

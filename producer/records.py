@@ -122,11 +122,17 @@ def _numbers(text: str | int) -> frozenset[int]:
 
 
 def submission(
-    seeds: Seeds, job_id: str | None, settings: ProducerSettings, priority: Priority | str | None = None
+    seeds: Seeds,
+    job_id: str | None,
+    settings: ProducerSettings,
+    priority: Priority | str | None = None,
+    *,
+    force: bool = False,
 ) -> tuple[Call, str]:
     """Check what a caller wants enqueued; returns the call that does it and the job's id (UUID 4 if none was given).
 
-    Without a priority, a job of one message is interactive and a longer one bulk.
+    Without a priority, a job of one message is interactive and a longer one bulk. With ``force`` seeds are computed
+    that are published already.
 
     Raises:
         InvalidSeed, InvalidJobId, SettingsError: naming the value.
@@ -146,7 +152,12 @@ def submission(
     elif priority not in list(Priority):
         raise SettingsError(f"priority={shorten(priority)}: use {' or '.join(Priority)}")
     call = create_job(
-        job_id, checked, chunk_size=settings.chunk_size, ttl_s=settings.result_ttl_s, priority=Priority(priority)
+        job_id,
+        checked,
+        chunk_size=settings.chunk_size,
+        ttl_s=settings.result_ttl_s,
+        priority=Priority(priority),
+        force=force,
     )
     return call, job_id
 
@@ -168,7 +179,9 @@ def message_of(job_id: str, seeds: Sequence[int], chunk: int, *, chunk_size: int
     return ChunkMessage(chunk_task_id(job_id, chunk, count_chunks(seeds, chunk_size)), job_id, chunk, part, priority)
 
 
-def create_job(job_id: str, seeds: Sequence[int], *, chunk_size: int, ttl_s: int, priority: Priority) -> Call:
+def create_job(
+    job_id: str, seeds: Sequence[int], *, chunk_size: int, ttl_s: int, priority: Priority, force: bool = False
+) -> Call:
     """Write the record and put the job's ticket into its lane; answers 1, 0 if the job exists, -1 if with other seeds.
 
     Two jobs with equal seeds have one digest, whether a list or a range brought them.
@@ -177,7 +190,7 @@ def create_job(job_id: str, seeds: Sequence[int], *, chunk_size: int, ttl_s: int
     keys = [job_key(job_id), seeds_key(job_id), ACTIVE_KEY, QUEUE, priority.lane, facts_key(job_id), BEHIND_KEYS[lane]]
     args: list[str | int] = [job_id, hashlib.sha256(packed.encode()).hexdigest(), len(seeds)]
     args += [count_chunks(seeds, chunk_size), chunk_size, str(priority), ttl_s * 1000, TOMBSTONE_S * 1000]
-    args += [packed, WAKE, ticket(job_id), lane]
+    args += [packed, WAKE, ticket(job_id), lane, int(force)]
     return Call(SCRIPTS["create_job"], keys, args)
 
 

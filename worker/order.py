@@ -6,10 +6,11 @@ Knows neither the stages nor the queue.
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future
 
 from worker.errors import GivenBack
-from worker.work import Outcome, settle
+from worker.work import Outcome, Work, settle
 
 
 class Order:
@@ -25,6 +26,7 @@ class Order:
         self.urgency = urgency
         self._lock = threading.Lock()
         self._futures: list[Future[Outcome]] = []
+        self._work: list[Work] = []
         self._ended: Outcome = None
         self._is_open = True
 
@@ -43,6 +45,10 @@ class Order:
             for future in futures:
                 settle(future, ended)
         return futures
+
+    def hold(self, work: Sequence[Work]) -> None:
+        """Keep work in hand as long as this order is."""
+        self._work += work
 
     def cancel(self) -> None:
         """Let go: seeds without an outcome are wanted no more."""

@@ -103,13 +103,14 @@ class Pipeline:
     def process(self, seeds: Sequence[int], order: Order) -> list[Outcome]:
         """Generate and publish the seeds; blocks until each has its outcome, and returns them in order."""
         futures = self._enter(seeds, order)
-        work, new = self._in_flight.join(seeds, futures, order.urgency)
+        joined = self._in_flight.join(seeds, futures, order.urgency)
+        order.hold(joined.work)
+        self._draw(joined.new)
         try:
-            self._draw(work[:new])
-            self._batcher.submit(work, job=order.job, urgency=order.urgency)
+            self._batcher.submit(joined.new + joined.hastened, job=order.job, urgency=order.urgency)
         except RuntimeError as error:
             stopping = GivenBack("the worker is stopping")
-            for item in work[:new]:
+            for item in joined.new:
                 item.end(stopping)
             raise stopping from error
         return [future.result() for future in futures]
@@ -133,8 +134,12 @@ class Pipeline:
 
     def _draw(self, work: Sequence[Work]) -> None:
         """Draw the latents here, on the thread of the chunk, while the device is at others."""
-        for item, latent in zip(work, self._model.draw([item.seed for item in work]), strict=True):
-            item.latent = latent
+        try:
+            for item, latent in zip(work, self._model.draw([item.seed for item in work]), strict=True):
+                item.latent = latent
+        except Exception as error:
+            for item in work:
+                item.fail(error)
 
     def _let_go(self, reason: GivenBack) -> None:
         """Give back every seed that has no outcome yet."""

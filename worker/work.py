@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
+from weakref import WeakValueDictionary
 
 import structlog
 
-from producer.contract import SeedResult
+from producer.contract import SeedResult, SeedStatus
 from worker.errors import GivenBack
 from worker.failures import Fate, fate_of
 
@@ -32,16 +33,23 @@ def milliseconds(since: float) -> float:
     return round((time.perf_counter() - since) * 1000, 3)
 
 
+class Joined(NamedTuple):
+    """Work that an order has in hand: all of it, what is new, and what is to be put in line again, further ahead."""
+
+    work: list[Work]
+    new: list[Work]
+    hastened: list[Work]
+
+
 class Work:
     """A seed on its way; ``timings`` gathers milliseconds by stage. Safe to use from many threads.
 
     Args:
         seed: which.
         urgency: the lower, the sooner.
-        left: called once, when it has ended.
     """
 
-    def __init__(self, seed: int, *, urgency: int = 0, left: Callable[[Work], object] | None = None) -> None:
+    def __init__(self, seed: int, *, urgency: int = 0) -> None:
         self.seed = seed
         self.urgency = urgency
         self.latent: Any = None
@@ -49,9 +57,9 @@ class Work:
         self.timings: dict[str, float] = {}
         self._lock = threading.Lock()
         self._waiting: list[Future[Outcome]] = []
-        self._left = left
         self._begun = False
         self._ended = False
+        self._outcome: Outcome = None
 
     @property
     def wanted(self) -> bool:
@@ -60,11 +68,16 @@ class Work:
             return self._is_wanted()
 
     def join(self, future: Future[Outcome]) -> bool:
-        """Let ``future`` get the outcome too; returns False if it has ended."""
+        """Let ``future`` get the outcome too; returns False if it has ended and was no success."""
         with self._lock:
             if not self._ended:
                 self._waiting.append(future)
-            return not self._ended
+                return True
+            outcome = self._outcome
+        if isinstance(outcome, SeedResult) and outcome.status is SeedStatus.SUCCEEDED:
+            settle(future, outcome)
+            return True
+        return False
 
     def begin(self) -> bool:
         """Return whether the device is to do it now: somebody wants it, and it has not been begun before."""
@@ -87,16 +100,14 @@ class Work:
             if self._ended or self._is_wanted():
                 return self._ended
             self._ended = True
-        self._has_ended()
-        return True
+            return True
 
     def end(self, outcome: Outcome) -> None:
         """End with this outcome, unless it has ended."""
         with self._lock:
             if self._ended:
                 return
-            self._ended = True
-        self._has_ended()
+            self._ended, self._outcome = True, outcome
         for future in self._waiting:
             settle(future, outcome)
 
@@ -127,41 +138,33 @@ class Work:
     def _is_wanted(self) -> bool:
         return any(not future.done() for future in self._waiting)
 
-    def _has_ended(self) -> None:
-        if self._left is not None:
-            self._left(self)
-
 
 class InFlight:
-    """The work that has not ended, by seed: who wants a seed that is on its way joins it."""
+    """The work that somebody has in hand, by seed: who wants a seed that is on its way joins it.
+
+    Work is forgotten with the last that has it in hand. Orders keep theirs until their chunk is recorded, so that there
+    is no moment at which a seed is published and yet neither here nor in the index.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._work: dict[int, Work] = {}
+        self._work: WeakValueDictionary[int, Work] = WeakValueDictionary()
 
-    def join(self, seeds: Sequence[int], futures: Sequence[Future[Outcome]], urgency: int) -> tuple[list[Work], int]:
-        """Give each future the outcome of its seed, from work that is there or is new.
-
-        Returns the work that is to be put in line, first what is new, and how much of it is new.
-        """
-        new: list[Work] = []
-        hastened: list[Work] = []
+    def join(self, seeds: Sequence[int], futures: Sequence[Future[Outcome]], urgency: int) -> Joined:
+        """Give each future the outcome of its seed, from work that is there or is new."""
+        joined = Joined([], [], [])
         with self._lock:
             for seed, future in zip(seeds, futures, strict=True):
                 work = self._work.get(seed)
                 if work is not None and work.join(future):
                     if work.hasten(urgency):
-                        hastened.append(work)
-                    continue
-                work = self._work[seed] = Work(seed, urgency=urgency, left=self._forget)
-                work.join(future)
-                new.append(work)
-        return new + hastened, len(new)
-
-    def _forget(self, work: Work) -> None:
-        with self._lock:
-            if self._work.get(work.seed) is work:
-                del self._work[work.seed]
+                        joined.hastened.append(work)
+                else:
+                    work = self._work[seed] = Work(seed, urgency=urgency)
+                    work.join(future)
+                    joined.new.append(work)
+                joined.work.append(work)
+        return joined
 
 
 def settle(future: Future[Outcome], outcome: Outcome) -> None:

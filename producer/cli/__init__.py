@@ -59,6 +59,7 @@ def submit(
             "--priority", help="How urgent it is; a job of one message is interactive by default, others bulk."
         ),
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Compute also what is published already.")] = False,
     as_json: AsJson = False,
     redis_url: RedisUrl = None,
 ) -> None:
@@ -70,7 +71,7 @@ def submit(
     if timeout is not None and not wait:
         raise typer.BadParameter("it says how long to wait: add --wait", param_hint="--timeout")
     with Client(redis_url) as client:
-        job = client.submit(checked, job_id=job_id, priority=priority)
+        job = client.submit(checked, job_id=job_id, priority=priority, force=force)
         if wait:
             _finish(job, timeout, as_json=as_json)
         elif as_json:

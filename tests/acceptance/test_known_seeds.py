@@ -46,6 +46,16 @@ def test_what_is_published_is_not_computed_again_until_the_bucket_has_lost_it(be
     assert not any(result.cached for result in done(bench)), "an index that is lost costs the work, nothing else"
 
 
+def test_what_is_published_is_computed_again_by_force(bench: Bench) -> None:
+    first = done(bench)
+    job = bench.client.submit(SEEDS, force=True)
+    bench.check(job)
+    again = list(job.results())
+    assert not any(result.cached for result in again)
+    assert [result.sha256 for result in again] == [result.sha256 for result in first]
+    assert set(bench.computed_counts().values()) == {2}
+
+
 def test_jobs_that_want_the_same_seeds_at_once_compute_them_once(bench: Bench) -> None:
     with Client(bench.endpoints.redis_url, chunk_size=20) as client:
         jobs = [client.submit(SEEDS) for _ in range(4)]
@@ -56,7 +66,8 @@ def test_jobs_that_want_the_same_seeds_at_once_compute_them_once(bench: Bench) -
 
 def test_the_bucket_gets_a_manifest_when_a_job_has_ended(bench: Bench) -> None:
     job = bench.client.submit(SEEDS, job_id="with-manifest").wait(60)
-    wait_until(lambda: bench.redis.hget("seedmill:job:with-manifest", "manifest_uri"), "the manifest", 10)
+    wait_until(lambda: job.refresh().manifest_uri, "the manifest", 10)
+    assert job.manifest_uri == bench.store.uri(manifest_key(job.id)) == job.to_dict()["manifest_uri"]
     lines = [json.loads(line) for line in bench.store.get(manifest_key(job.id)).splitlines()]
     assert [line["seed"] for line in lines] == list(SEEDS)
     assert {line["status"] for line in lines} == {str(SeedStatus.SUCCEEDED)}

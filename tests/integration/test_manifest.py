@@ -24,6 +24,7 @@ from producer.contract import (
     result_key,
 )
 from producer.records import Claim
+from tests.support import messages_of
 from worker import manifest
 from worker.errors import StorageUnreachable
 from worker.local.stack import Endpoints

@@ -665,6 +665,9 @@ def test_what_is_published_is_known_to_the_next_job_of_the_same_model(bench: Ben
     assert known(bench, first) == frozenset()
     publish(bench, first, EDGES[:-1])
     (second,) = bench.create((*EDGES, 1, 2**31 + 512), job="second", chunk_size=10)
+    call = records.create_job("third", EDGES, chunk_size=10, ttl_s=TTL_S, priority=BULK, force=True)
+    assert bench.run(call) == 1
+    assert known(bench, messages_of("third", EDGES, 10, BULK)[0]) == frozenset(), "which force makes it forget"
     assert known(bench, second) == set(EDGES[:-1])
     assert known(bench, second, model_id="demo-0") == frozenset()
 

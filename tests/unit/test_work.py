@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 
 from producer.contract import SeedResult, SeedStatus
 from tests.unit.fakes import MODEL, FakeModel, FakeStore
@@ -18,40 +21,49 @@ from worker.work import InFlight, Outcome
 DONE = SeedResult(7, SeedStatus.SUCCEEDED)
 
 
-def test_who_joins_work_gets_its_outcome_and_who_comes_late_begins_anew() -> None:
+def test_who_joins_work_gets_its_outcome_also_late_as_long_as_somebody_has_it_in_hand() -> None:
     flight = InFlight()
-    first, second = Order().want(1), Order().want(1)
-    (work,), new = flight.join([7], first, 0)
-    assert new == 1
-    assert flight.join([7], second, 0) == ([], 0)
+    first, second, third = (Order().want(1) for _ in range(3))
+    joined = flight.join([7], first, 0)
+    (work,) = joined.new
+    assert flight.join([7], second, 0) == ([work], [], [])
     work.end(DONE)
     work.end(None)
-    assert (first[0].result(0), second[0].result(0)) == (DONE, DONE)
-    (again,), new = flight.join([7], Order().want(1), 0)
-    assert new == 1
+    assert flight.join([7], third, 0) == ([work], [], [])
+    assert [futures[0].result(0) for futures in (first, second, third)] == [DONE, DONE, DONE]
+    del joined, work
+    assert len(flight.join([7], Order().want(1), 0).new) == 1
+
+
+@pytest.mark.parametrize("outcome", [SeedResult.failure(7, ValueError()), GivenBack("away"), None])
+def test_what_was_no_success_is_begun_anew(outcome: Outcome) -> None:
+    flight = InFlight()
+    (work,) = flight.join([7], Order().want(1), 0).new
+    work.end(outcome)
+    (again,) = flight.join([7], Order().want(1), 0).new
     assert again is not work
 
 
 def test_work_goes_on_while_one_order_wants_it_and_is_left_when_none_does() -> None:
     flight = InFlight()
     leaves, stays = Order(), Order()
-    (work,), _ = flight.join([7], leaves.want(1), 0)
+    (work,) = flight.join([7], leaves.want(1), 0).new
     flight.join([7], stays.want(1), 0)
     leaves.cancel()
     assert work.wanted
     assert not work.leave()
     stays.give_back(GivenBack("stopping"))
     assert work.leave()
-    assert flight.join([7], Order().want(1), 0)[1] == 1, "what was left is not joined"
+    assert len(flight.join([7], Order().want(1), 0).new) == 1, "what was left is not joined"
 
 
 def test_a_device_is_given_a_seed_once_even_if_it_stands_in_line_twice() -> None:
     flight = InFlight()
-    (work,), _ = flight.join([7], Order().want(1), 9)
-    assert flight.join([7], Order().want(1), 0) == ([work], 0), "in line again, for who is in a hurry"
-    assert flight.join([7], Order().want(1), 0) == ([], 0), "that once is enough"
+    (work,) = flight.join([7], Order().want(1), 9).new
+    assert flight.join([7], Order().want(1), 0).hastened == [work], "in line again, for who is in a hurry"
+    assert flight.join([7], Order().want(1), 0).hastened == [], "that once is enough"
     assert [work.begin(), work.begin()] == [True, False]
-    assert flight.join([7], Order().want(1), -1) == ([], 0), "it is on the device"
+    assert flight.join([7], Order().want(1), -1).hastened == [], "it is on the device"
 
 
 def test_nobody_waits_for_ever_whatever_joins_leaves_and_ends_at_once() -> None:
@@ -62,10 +74,10 @@ def test_nobody_waits_for_ever_whatever_joins_leaves_and_ends_at_once() -> None:
         for turn in range(300):
             order = Order()
             futures = order.want(2)
-            work, _ = flight.join([turn % 3, 9], futures, number % 2)
+            joined = flight.join([turn % 3, 9], futures, number % 2)
             if (turn + number) % 3 == 0:
                 order.cancel()
-            for item in work:
+            for item in joined.new + joined.hastened:
                 if item.begin():
                     item.end(DONE)
             outcomes += [future.result(10) for future in futures]
@@ -74,7 +86,8 @@ def test_nobody_waits_for_ever_whatever_joins_leaves_and_ends_at_once() -> None:
     with ThreadPoolExecutor(8) as pool:
         for future in [pool.submit(hammer, number) for number in range(8)]:
             assert all(outcome in (DONE, None) for outcome in future.result(60))
-    assert flight._work == {}
+    gc.collect()
+    assert len(flight._work) == 0
 
 
 class Slow(FakeModel):
@@ -144,4 +157,20 @@ def test_an_urgent_order_does_not_wait_behind_what_it_joins() -> None:
         bulk.result(20)
     assert 98 in model.batches[1]
     assert sorted(seed for batch in model.batches for seed in batch) == list(range(100))
+    assert pipeline.close(10)
+
+
+def test_seeds_whose_latents_cannot_be_drawn_fail_and_others_go_on() -> None:
+    class Odd(FakeModel):
+        def draw(self, seeds: Sequence[int]) -> list[str]:
+            if 5 in seeds:
+                raise RuntimeError("no such distribution")
+            return super().draw(seeds)
+
+    model = Odd()
+    pipeline = Pipeline(model, Publisher(FakeStore(), MODEL, patience_s=0), max_batch=2, upload_threads=2)
+    pipeline.start()
+    outcomes = pipeline.process([5, 6], Order()) + pipeline.process([7], Order())
+    assert [outcome.status for outcome in outcomes if isinstance(outcome, SeedResult)] == ["failed"] * 2 + ["succeeded"]
+    assert model.batches == [[7]]
     assert pipeline.close(10)
