@@ -73,12 +73,12 @@ class FastDevice:
         with self._lock, self._shared.open("a") as file:  # closing it ends the lock
             fcntl.flock(file, fcntl.LOCK_EX)
             time.sleep((CALL_MS + SEED_MS * len(seeds)) / 1000)
-        pictures = self._pictures[[seed % BANK for seed in seeds]]  # one copy of the batch, as from a device
-        for seed, picture in zip(seeds, pictures, strict=True):
-            picture[0, 0:2] = np.frombuffer((seed + 2**40).to_bytes(6, "little"), dtype=np.uint8).reshape(2, 3)
-        return [
-            Generated(seed, picture, self._captions[seed % BANK]) for seed, picture in zip(seeds, pictures, strict=True)
-        ]
+        return [self._one(seed) for seed in seeds]
+
+    def _one(self, seed: int) -> Generated:
+        picture = self._pictures[seed % BANK].copy()
+        picture[0, 0:2] = np.frombuffer((seed + 2**40).to_bytes(6, "little"), dtype=np.uint8).reshape(2, 3)
+        return Generated(seed, picture, self._captions[seed % BANK])
 
 
 def write_bank(folder: Path, engine: Engine) -> None:

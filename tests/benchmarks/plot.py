@@ -44,7 +44,7 @@ def draw(results: Mapping[str, Any], path: Path = PLOT) -> None:
     figure.text(
         0.01,
         0.008,
-        "seeds a second, more is better; in brackets: how often that seedmill's one range is\n"
+        "seeds a second, more is better; in brackets: seedmill's one range as a multiple of it\n"
         f"{machine['cpu']}, {machine['cores']} cores",
         fontsize=7.5,
         color=GREY,

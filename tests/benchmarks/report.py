@@ -125,10 +125,23 @@ HEAD = ["model", "system", *COLUMNS.values(), "one range to it"]
 
 
 def markdown(results: Results) -> str:
-    """Return the table of the README, and below it the bars."""
+    """Return what is to be said of the run, the table of the README, and below it the bars."""
     lines = [HEAD, ["---"] * len(HEAD), *rows(results)]
     lines += [[], ["bar", "target", "measured"], ["---"] * 3, *_bar_rows(results["bars"])]
-    return "".join(f"| {' | '.join(line)} |\n" if line else "\n" for line in lines)
+    said = "".join(f"{remark}\n\n" for remark in remarks(results))
+    return said + "".join(f"| {' | '.join(line)} |\n" if line else "\n" for line in lines)
+
+
+def remarks(results: Results) -> list[str]:
+    """Return why the figures of a run say little, if they do."""
+    found = []
+    if results.get("quick"):
+        found.append("This was a quick run over a few seeds: its figures say little.")
+    if (share := disturbance(results)) > DISTURBED:
+        found.append(
+            f"Other processes took up to {share:.0%} of the cores meanwhile: measure again on a quiet machine."
+        )
+    return found
 
 
 def _bar_rows(found: Sequence[Mapping[str, Any]]) -> list[list[str]]:
@@ -165,8 +178,8 @@ def print_tables(results: Results, console: Console) -> None:
     for measured in results["models"].values():
         for line in measured["void"]:
             console.print(f"void: {line}", markup=False, style="red")
-    if (share := disturbance(results)) > DISTURBED:
-        console.print(f"{share:.0%} of the cores were taken by other processes: measure again on a quiet machine")
+    for remark in remarks(results):
+        console.print(remark, markup=False, style="yellow")
 
 
 def disturbance(results: Results) -> float:

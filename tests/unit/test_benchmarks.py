@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.benchmarks import measure, plot, report, systems
-from tests.benchmarks.compare import summary
+from tests.benchmarks.compare import first_near_best, summary
 from tests.benchmarks.devices import BANK, CALL_MS, SEED_MS, FastDevice, ModelSpec, spec_of_environment
 from tests.benchmarks.systems import loop
 from tests.benchmarks.systems.base import Figures
@@ -81,6 +81,19 @@ def test_the_table_has_a_row_for_each_system_and_each_bar() -> None:
     lines = [line for line in text.splitlines() if line.startswith("| demo model")]
     assert len(lines) == len(MEASURED["systems"])
     assert {line.count("|") for line in lines} == {len(report.HEAD) + 1}
+
+
+def test_a_run_that_says_little_says_so() -> None:
+    assert report.remarks(results()) == []
+    disturbed = {"quick": True, "models": {"demo": {"systems": {"loop": {"others_cpu_share": 0.3}}}}}
+    quick, others = report.remarks(disturbed)
+    assert "quick run" in quick
+    assert "30%" in others
+
+
+def test_of_choices_that_are_about_as_fast_the_first_is_taken() -> None:
+    assert first_near_best([97.0, 90.0, 100.0]) == 0
+    assert first_near_best([90.0, 99.0, 100.0]) == 1
 
 
 def test_the_table_replaces_what_stands_between_its_marks() -> None:

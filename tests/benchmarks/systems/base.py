@@ -69,7 +69,7 @@ class System(ABC):
 
     name: ClassVar[str]
     choices: ClassVar[Sequence[Mapping[str, Any]]] = ({},)
-    """Configurations that are tried briefly; the fastest is measured."""
+    """Configurations that are tried briefly, quick with a lone seed before slow; the fastest is measured."""
 
     def __init__(self, world: World, spec: ModelSpec, **options: Any) -> None:
         self.world = world

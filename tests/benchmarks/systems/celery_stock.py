@@ -79,8 +79,8 @@ class CeleryBatches(CeleryStock):
     database = 2
     choices: ClassVar[Sequence[Mapping[str, Any]]] = (
         {"pool": "threads", "flush_s": 0.05},
-        {"pool": "threads", "flush_s": 0.5},
         {"pool": "solo", "flush_s": 0.05},
+        {"pool": "threads", "flush_s": 0.5},
     )
 
     def _pool(self) -> list[str]:
