@@ -61,8 +61,7 @@ if KIND == "celery":
 else:
     from celery_batches import Batches, SimpleRequest
 
-    # It buffers what it has prefetched. With a limit, a worker that has reached it goes on only when the flush timer
-    # wakes it, since nothing else tells its event loop that a thread of the pool has acknowledged a batch.
+    # It buffers what it has prefetched: without a limit the next batch fills whatever is not acknowledged yet.
     app.conf.worker_prefetch_multiplier = 0
 
     @worker_init.connect(weak=False)

@@ -2,7 +2,7 @@
 
 An inference worker alone leaves the device idle while it encodes, so two workers are tried as well, each with half the
 cores; the batch timeout is short, since 64 requests are always under way and fill the batches anyway. The client is
-urllib3 with 64 threads and connections kept open, which costs less CPU than httpx or aiohttp at this rate.
+urllib3 with 64 threads and connections kept open, which takes little of the CPU that all share.
 """
 
 from __future__ import annotations
