@@ -1,13 +1,13 @@
 """Celery as the tutorials have it, and with the extension that batches messages.
 
-``celery``: the prefork pool with a child for each core, each with its own model on one thread (a task has one seed, whose
-picture is made on one thread anyway), acknowledged late, a prefetch of one, results in Redis. One picture after the
-other is made, encoded and uploaded in a child, while its siblings do the same.
+``celery``: the prefork pool with a child for each core, each with its own model on one thread (a task has one seed,
+whose picture is made on one thread anyway), acknowledged late, a prefetch of one, results in Redis. One picture after
+the other is made, encoded and uploaded in a child, while its siblings do the same.
 
 ``celery-batches``: 32 messages a call. One process, since batches want one model; a pool of two threads, so that one
 batch is on the device while the other is encoded and uploaded (eight threads of its own), or the solo pool, and a flush
-interval: the fastest of those in ``choices``. It prefetches without limit, so that the
-next batch fills while others are not acknowledged yet.
+interval: the fastest of those in ``choices``. It prefetches without limit, so that the next batch fills while others
+are not acknowledged yet.
 """
 
 from __future__ import annotations
