@@ -8,6 +8,8 @@ OUT = out
 DATA = .seedmill
 # Test files run side by side, each process on servers of its own.
 TEST_PROCESSES = 2
+# Options of the benchmark, as in make bench BENCH="--quick --only demo".
+BENCH =
 # Where PyTorch comes from: CPU builds by default. For an NVIDIA GPU: TORCH_INDEX=https://download.pytorch.org/whl/cu130
 TORCH_INDEX = https://download.pytorch.org/whl/cpu
 
@@ -19,7 +21,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --no-compile --constraint requirements/constraints.txt
 TORCH := $(shell grep -m1 '^torch==' requirements/constraints.txt)
 
-.PHONY: help demo up test test-slow torture soak train evaluate check format lock build clean
+.PHONY: help demo up test test-slow torture soak bench train evaluate check format lock build clean
 
 help:  ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +44,9 @@ torture: $(VENV)/dev  ## run the fault tests in their full form and write the lo
 
 soak: $(VENV)/dev  ## thirty minutes of chaos
 	@$(BIN)/python -m tests.torture.soak --seconds 1800
+
+bench: $(VENV)/bench  ## how fast, against what people would use instead (twenty minutes); BENCH="--quick"
+	@exec $(BIN)/python -m tests.benchmarks.throughput $(BENCH)
 
 train: $(VENV)/dev  ## train the demo checkpoint again, into runs/demo (hours on a CPU; goes on where it was left)
 	@MALLOC_TOP_PAD_=268435456 MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=4294967296 \
@@ -90,4 +95,10 @@ $(VENV)/runtime: $(VENV)/python pyproject.toml requirements/worker.txt requireme
 
 $(VENV)/dev: $(VENV)/runtime requirements/dev.txt
 	@$(INSTALL) --requirement requirements/dev.txt
+	@touch $@
+
+# celery-batches alone is installed without its dependencies, which would ask for an older Celery.
+$(VENV)/bench: $(VENV)/dev requirements/bench.txt requirements/celery-batches.txt
+	@$(INSTALL) --requirement requirements/bench.txt
+	@$(PIP) install --quiet --no-compile --no-deps --requirement requirements/celery-batches.txt
 	@touch $@

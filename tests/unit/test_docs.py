@@ -10,6 +10,7 @@ import torch
 
 from producer import JobStatus, __version__, errors
 from producer.settings import ProducerSettings
+from tests.benchmarks import report
 from tests.support import ROOT
 from tests.torture import matrix
 from tests.torture.stand_in import STAGES
@@ -41,6 +42,17 @@ def test_the_loss_matrix_is_the_one_that_was_measured_and_nothing_was_lost_in_it
     assert {row["fault"] for row in rows} >= {f"worker killed: {stage}" for stage in STAGES}
     assert all(row["faults"] >= 30 for row in rows if row["fault"].startswith("worker killed"))
     assert not any(row["lost"] or row["torn"] or row["failed"] for row in rows)
+
+
+def test_the_throughput_is_what_was_measured_and_none_of_it_is_void() -> None:
+    results = json.loads(report.RESULTS.read_text(encoding="utf-8"))
+    assert report.put_into(README, results) == README
+    assert results["bars"] == report.bars(results)
+    assert set(results["models"]) == set(report.MODELS)
+    for measured in results["models"].values():
+        assert measured["ratios"] == report.ratios(measured["systems"])
+        assert not measured["void"]
+        assert set(measured["systems"]) >= {*report.OTHERS, "seedmill lone", "seedmill range", "seedmill-two range"}
 
 
 def test_every_make_target_that_is_named_exists() -> None:
