@@ -22,7 +22,7 @@ from producer.reconcile import Reconciliation, reconcile
 from producer.seeds import Seeds
 from producer.settings import ProducerSettings
 
-POLL_FIRST_S = 0.005
+POLL_FIRST_S = 0.002
 POLL_MAX_S = 0.5
 POLL_GROWTH = 1.15
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeGuard
@@ -301,7 +301,8 @@ class SeedResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as JSON-ready values."""
-        return asdict(self)
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {**values, "timings": dict(self.timings), "error": dict(self.error) if self.error else None}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> SeedResult:

@@ -9,7 +9,6 @@ wheels does: pixels are promised everywhere, bytes on one class of CPU with one 
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -65,4 +64,4 @@ def _filtered(pixels: Pixels) -> Pixels:
 def _framed(kind: bytes, content: bytes) -> Iterator[bytes]:
     yield struct.pack(">I", len(content)) + kind
     yield content
-    yield struct.pack(">I", zlib.crc32(content, zlib.crc32(kind)))
+    yield struct.pack(">I", isal_zlib.crc32(content, isal_zlib.crc32(kind)))
