@@ -109,7 +109,7 @@ def test_what_a_killed_worker_held_is_in_the_queue_again_within_seconds(bench: B
 
 
 def test_two_workers_that_die_at_once_stop_nobody(bench: Bench, seeds: Fresh) -> None:
-    victims = [bench.worker(Plan(ms_per_seed=50)) for _ in range(2)]
+    victims = [bench.worker(Plan(ms_per_seed=50), SEEDMILL_CONCURRENCY="8") for _ in range(2)]
     job = bench.client.submit(seeds(120))
     wait_until(lambda: all(bench.held_by(victim) for victim in victims), "two busy workers")
     deaths = [bench.kill(victim) for victim in victims]
