@@ -72,3 +72,4 @@ class Batcher(Generic[Item]):
     def _loop(self) -> None:
         while batch := self._take():
             self._run(batch)
+            del batch  # it would keep its items in hand while the next is waited for

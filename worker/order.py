@@ -47,8 +47,14 @@ class Order:
         return futures
 
     def hold(self, work: Sequence[Work]) -> None:
-        """Keep work in hand as long as this order is."""
+        """Note work that has been taken in hand for this order."""
         self._work += work
+
+    def close(self) -> None:
+        """Let all work out of hand: its outcome is recorded, or will not be."""
+        for work in self._work:
+            work.release()
+        self._work.clear()
 
     def cancel(self) -> None:
         """Let go: seeds without an outcome are wanted no more."""

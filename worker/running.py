@@ -41,6 +41,7 @@ class Running:
         finally:
             with self._lock:
                 self._orders.discard(order)
+            order.close()
 
     def deliveries(self) -> list[Delivery]:
         """Return the deliveries that are at work."""

@@ -60,6 +60,7 @@ class Work:
         self._begun = False
         self._ended = False
         self._outcome: Outcome = None
+        self._holders = 0
 
     @property
     def wanted(self) -> bool:
@@ -68,16 +69,25 @@ class Work:
             return self._is_wanted()
 
     def join(self, future: Future[Outcome]) -> bool:
-        """Let ``future`` get the outcome too; returns False if it has ended and was no success."""
+        """Take it in hand and let ``future`` get the outcome too.
+
+        Returns False if it has ended, unless that was a success and somebody has it in hand still.
+        """
         with self._lock:
             if not self._ended:
                 self._waiting.append(future)
-                return True
-            outcome = self._outcome
-        if isinstance(outcome, SeedResult) and outcome.status is SeedStatus.SUCCEEDED:
+            elif not self._holders or not _is_success(self._outcome):
+                return False
+            self._holders += 1
+            ended, outcome = self._ended, self._outcome
+        if ended:
             settle(future, outcome)
-            return True
-        return False
+        return True
+
+    def release(self) -> None:
+        """Let it out of one hand."""
+        with self._lock:
+            self._holders -= 1
 
     def begin(self) -> bool:
         """Return whether the device is to do it now: somebody wants it, and it has not been begun before."""
@@ -142,8 +152,8 @@ class Work:
 class InFlight:
     """The work that somebody has in hand, by seed: who wants a seed that is on its way joins it.
 
-    Work is forgotten with the last that has it in hand. Orders keep theirs until their chunk is recorded, so that there
-    is no moment at which a seed is published and yet neither here nor in the index.
+    Orders keep work in hand until their chunk is recorded, so that there is no moment at which a seed is published and
+    yet neither here nor in the index; afterwards it is not joined, since the bucket may lose it.
     """
 
     def __init__(self) -> None:
@@ -165,6 +175,10 @@ class InFlight:
                     joined.new.append(work)
                 joined.work.append(work)
         return joined
+
+
+def _is_success(outcome: Outcome) -> bool:
+    return isinstance(outcome, SeedResult) and outcome.status is SeedStatus.SUCCEEDED
 
 
 def settle(future: Future[Outcome], outcome: Outcome) -> None:

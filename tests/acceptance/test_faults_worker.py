@@ -147,7 +147,7 @@ def test_a_device_that_hangs_ends_its_worker_and_the_work_goes_on_elsewhere(benc
     wanted = seeds(24)
     bad = wanted[9]
     job = bench.client.submit(wanted)
-    for _ in range(4):
+    for _ in range(6):
         worker = bench.worker(Plan(hangs=[bad]), SEEDMILL_DEVICE_TIMEOUT_S="1")
         wait_until(lambda: worker.exit_status is not None or bench.client.get(job.id).status.is_terminal, "an end")  # noqa: B023
         if worker.exit_status is None:

@@ -62,7 +62,7 @@ def test_seeds_become_pictures_with_captions_in_the_bucket(client: Client, store
 
 def test_generating_again_writes_the_same_bytes(client: Client, store: ObjectStore) -> None:
     def objects() -> list[bytes]:
-        results = list(client.submit(range(5, 9)).wait(TIMEOUT_S).results())
+        results = list(client.submit(range(5, 9), force=True).wait(TIMEOUT_S).results())
         keys = [key(str(r.model_id), r.seed) for r in results for key in (image_key, metadata_key)]
         found = [store.get(key) for key in keys]
         for key in keys:
@@ -93,7 +93,7 @@ def test_the_model_is_warm_before_the_first_message_is_taken(client: Client, wor
 
 
 def test_the_celery_result_of_a_chunk_lists_a_fate_per_seed(client: Client, celery: Celery) -> None:
-    job = client.submit([3, 4])
+    job = client.submit([3, 4], force=True)
     answer: Any = celery.AsyncResult(job.id)
     value = answer.get(timeout=TIMEOUT_S)
     assert answer.state == "SUCCESS"
@@ -108,6 +108,7 @@ def test_the_celery_result_of_a_chunk_lists_a_fate_per_seed(client: Client, cele
         "width",
         "height",
         "bytes",
+        "cached",
         "timings",
     }
     for entry in value["seeds"]:

@@ -31,7 +31,10 @@ def test_who_joins_work_gets_its_outcome_also_late_as_long_as_somebody_has_it_in
     work.end(None)
     assert flight.join([7], third, 0) == ([work], [], [])
     assert [futures[0].result(0) for futures in (first, second, third)] == [DONE, DONE, DONE]
-    del joined, work
+    for _ in range(3):
+        assert flight.join([7], Order().want(1), 0).new == []
+        work.release()
+        work.release()
     assert len(flight.join([7], Order().want(1), 0).new) == 1
 
 
@@ -173,4 +176,18 @@ def test_seeds_whose_latents_cannot_be_drawn_fail_and_others_go_on() -> None:
     outcomes = pipeline.process([5, 6], Order()) + pipeline.process([7], Order())
     assert [outcome.status for outcome in outcomes if isinstance(outcome, SeedResult)] == ["failed"] * 2 + ["succeeded"]
     assert model.batches == [[7]]
+    assert pipeline.close(10)
+
+
+def test_an_idle_pipeline_has_nothing_in_hand_so_that_what_is_deleted_meanwhile_is_made_again() -> None:
+    model, store = FakeModel(), FakeStore()
+    pipeline = Pipeline(model, Publisher(store, MODEL, patience_s=0), max_batch=2, upload_threads=2)
+    pipeline.start()
+    orders = [Order() for _ in range(20)]
+    for order in orders:
+        pipeline.process(range(5), order)
+        order.close()
+        store.objects.clear()
+    assert len(store.objects) == 0
+    assert sorted(seed for batch in model.batches for seed in batch) == sorted([*range(5)] * 20)
     assert pipeline.close(10)
