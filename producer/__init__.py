@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from producer.aio import AsyncClient, AsyncJob
     from producer.client import Client, Job
-    from producer.contract import JobStatus, Priority, SeedResult, SeedStatus
+    from producer.contract import JobStatus, Priority, SeedStatus
     from producer.dead import DeadLetter
     from producer.errors import (
         DeadLetterError,
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         SettingsError,
     )
     from producer.job import Counts
+    from producer.message import SeedResult
     from producer.queue import QueueStatus
     from producer.reconcile import Reconciliation
 
@@ -79,9 +80,10 @@ __all__ = [
 _HOMES = {
     "producer.aio": ("AsyncClient", "AsyncJob"),
     "producer.client": ("Client", "Job"),
-    "producer.contract": ("JobStatus", "Priority", "SeedResult", "SeedStatus"),
+    "producer.contract": ("JobStatus", "Priority", "SeedStatus"),
     "producer.dead": ("DeadLetter",),
     "producer.job": ("Counts",),
+    "producer.message": ("SeedResult",),
     "producer.queue": ("QueueStatus",),
     "producer.reconcile": ("Reconciliation",),
 }

@@ -13,10 +13,11 @@ from typing import Any, Self
 
 from producer import dead, records
 from producer.connection import connect, translated
-from producer.contract import JobStatus, Priority, SeedResult, decode_chunk_results
+from producer.contract import JobStatus, Priority
 from producer.dead import DeadLetter
 from producer.errors import JobConflict, JobFailed, JobNotFound, JobTimeout
 from producer.job import JobRecord, JobView, check_timeout
+from producer.message import SeedResult, decode_chunk_results
 from producer.queue import QueueStatus, parse_queue_status, queue_status
 from producer.reconcile import Reconciliation, reconcile
 from producer.seeds import Seeds

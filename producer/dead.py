@@ -17,7 +17,6 @@ from producer.contract import (
     LANES,
     QUEUE,
     WAKE,
-    ChunkMessage,
     Priority,
     facts_key,
     job_key,
@@ -25,6 +24,7 @@ from producer.contract import (
     seeds_key,
 )
 from producer.errors import DeadLetterNotFound, ReplayRefused
+from producer.message import ChunkMessage
 from producer.records import SCRIPTS, TOMBSTONE_S, Call
 
 KEYS = (DEAD_KEY, DEAD_INDEX_KEY)

@@ -200,6 +200,10 @@ def _republish(client: redis.Redis, missing: Missing) -> int:
     if None in fields or packed is None:
         return 0
     size, priority = int(fields[0]), Priority(fields[1])
-    message = records.message_of(missing.job_id, unpack(packed), missing.chunk, chunk_size=size, priority=priority)
+    try:
+        seeds = unpack(packed)
+    except ValueError:  # an older version packed otherwise; others are looked after all the same
+        return 0
+    message = records.message_of(missing.job_id, seeds, missing.chunk, chunk_size=size, priority=priority)
     call = records.republish_chunk(message)
     return int(connection.register_script(call.script)(keys=call.keys, args=call.args))

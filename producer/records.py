@@ -28,7 +28,6 @@ from producer.contract import (
     QUEUE,
     WAKE,
     WORKERS_KEY,
-    ChunkMessage,
     Priority,
     chunk_task_id,
     facts_key,
@@ -36,11 +35,11 @@ from producer.contract import (
     job_key,
     known_prefix,
     result_key,
-    revoked_result,
     seeds_key,
     ticket,
 )
 from producer.errors import InvalidJobId, JobNotFound, SettingsError
+from producer.message import ChunkMessage, revoked_result
 from producer.seeds import Seeds, check_seeds, pack, shorten
 from producer.settings import ProducerSettings
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import IO
 
 from producer import records
-from producer.contract import ChunkMessage, Priority
+from producer.contract import Priority
+from producer.message import ChunkMessage
 from producer.settings import PREFIX
 from worker.model.checkpoint import save_checkpoint
 from worker.model.config import ModelConfig, PictureConfig, TextConfig

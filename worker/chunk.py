@@ -12,8 +12,9 @@ from typing import Any, Protocol
 
 import structlog
 
-from producer.contract import MAX_ATTEMPTS, SeedResult, SeedStatus
+from producer.contract import MAX_ATTEMPTS, SeedStatus
 from producer.errors import QueueError
+from producer.message import SeedResult
 from producer.records import Start, Verdict
 from worker.errors import GivenBack, InvalidMessage, SeedKillsWorker
 from worker.order import Order

@@ -17,8 +17,9 @@ import structlog
 
 from producer import records
 from producer.client import Client
-from producer.contract import MANIFEST_CONTENT_TYPE, SeedResult, manifest_key
+from producer.contract import MANIFEST_CONTENT_TYPE, manifest_key
 from producer.errors import JobNotFound, ResultsLost
+from producer.message import SeedResult
 
 log = structlog.get_logger(__name__)
 

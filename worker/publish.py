@@ -16,14 +16,8 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 
-from producer.contract import (
-    IMAGE_CONTENT_TYPE,
-    METADATA_CONTENT_TYPE,
-    SeedResult,
-    SeedStatus,
-    image_key,
-    metadata_key,
-)
+from producer.contract import IMAGE_CONTENT_TYPE, METADATA_CONTENT_TYPE, SeedStatus, image_key, metadata_key
+from producer.message import SeedResult
 from worker.encode import encode_png, metadata_of
 from worker.errors import GivenBack, ObjectMissing, StorageError, StorageSilent, StorageUnreachable
 from worker.files import json_document

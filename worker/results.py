@@ -18,18 +18,10 @@ import structlog
 
 from producer import records
 from producer.connection import reconnect, takes_no_writes, translated
-from producer.contract import (
-    ChunkMessage,
-    JobStatus,
-    SeedResult,
-    SeedStatus,
-    chunk_result,
-    encode_celery_result,
-    job_key,
-    revoked_result,
-)
+from producer.contract import JobStatus, SeedStatus, job_key
 from producer.dead import DeadLetter
 from producer.errors import QueueError, QueueUnreachable
+from producer.message import ChunkMessage, SeedResult, chunk_result, encode_celery_result, revoked_result
 from producer.records import Call, Ending, Start, Verdict
 from worker.errors import GivenBack
 

@@ -15,16 +15,9 @@ from typing import Any
 import structlog
 from celery import Celery
 
-from producer.contract import (
-    MAX_CHUNK_SIZE,
-    MAX_ID_CHARACTERS,
-    MAX_JOB_CHUNKS,
-    TASK_NAME,
-    ChunkMessage,
-    Priority,
-    is_id,
-)
+from producer.contract import MAX_CHUNK_SIZE, MAX_ID_CHARACTERS, MAX_JOB_CHUNKS, TASK_NAME, Priority, is_id
 from producer.errors import InvalidSeed, QueueError
+from producer.message import ChunkMessage
 from producer.seeds import check_seeds, shorten
 from worker.chunk import ChunkRunner
 from worker.errors import GivenBack, InvalidMessage

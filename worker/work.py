@@ -16,7 +16,8 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from producer.contract import SeedResult, SeedStatus
+from producer.contract import SeedStatus
+from producer.message import SeedResult
 from worker.errors import GivenBack
 from worker.failures import Fate, fate_of
 

@@ -15,10 +15,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from producer.client import Job
-from producer.contract import SeedResult
 from producer.dead import DeadLetter
 from producer.errors import JobTimeout
 from producer.job import Counts, JobRecord
+from producer.message import SeedResult
 from producer.queue import QueueStatus
 
 SHOWN_ROWS = 20

@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from producer import Client, records
-from producer.contract import ChunkMessage, held_key, image_key
+from producer.contract import held_key, image_key
+from producer.message import ChunkMessage
 from tests.support import clean_environment, one_line, run_python, run_seedmill, run_worker_command
 from worker.errors import BucketMissing
 from worker.local.process import Process, free_port

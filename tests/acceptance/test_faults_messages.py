@@ -15,7 +15,8 @@ from celery import Celery
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from producer.contract import LANES, QUEUE, TASK_NAME, ChunkMessage, JobStatus, Priority, result_key
+from producer.contract import LANES, QUEUE, TASK_NAME, JobStatus, Priority, result_key
+from producer.message import ChunkMessage
 from tests.torture.bench import Bench, kill, wait_until
 from tests.unit.test_envelope import GOOD, HOSTILE, PATHS, json_values
 from worker.local.process import Process

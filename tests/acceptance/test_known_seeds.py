@@ -7,7 +7,8 @@ import json
 import pytest
 
 from producer import Client
-from producer.contract import KNOWN_KEY_PREFIX, SeedResult, SeedStatus, image_key, manifest_key, metadata_key
+from producer.contract import KNOWN_KEY_PREFIX, SeedStatus, image_key, manifest_key, metadata_key
+from producer.message import SeedResult
 from tests.torture.bench import Bench, wait_until
 from tests.torture.stand_in import MODEL_ID
 

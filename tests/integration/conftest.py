@@ -12,16 +12,9 @@ import pytest
 
 from producer import AsyncClient, Client, records
 from producer.connection import connect
-from producer.contract import (
-    ChunkMessage,
-    Priority,
-    SeedResult,
-    SeedStatus,
-    chunk_result,
-    encode_celery_result,
-    held_key,
-)
+from producer.contract import Priority, SeedStatus, held_key
 from producer.job import JobView
+from producer.message import ChunkMessage, SeedResult, chunk_result, encode_celery_result
 from producer.records import Ending
 from tests.support import messages_of
 from worker.local.stack import Endpoints

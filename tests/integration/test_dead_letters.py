@@ -13,7 +13,6 @@ from producer.contract import (
     QUEUE,
     WAKE,
     WORKERS_KEY,
-    ChunkMessage,
     JobStatus,
     Priority,
     SeedStatus,
@@ -23,6 +22,7 @@ from producer.contract import (
     ticket,
 )
 from producer.errors import DeadLetterNotFound, ReplayRefused
+from producer.message import ChunkMessage
 from producer.reconcile import looks_complete
 from tests.integration.conftest import Hand, message_in
 from worker import duties

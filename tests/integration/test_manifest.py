@@ -11,18 +11,8 @@ import pytest
 
 from producer import Client, records
 from producer.connection import connect
-from producer.contract import (
-    MANIFESTS_KEY,
-    ChunkMessage,
-    Priority,
-    SeedResult,
-    SeedStatus,
-    encode_celery_result,
-    held_key,
-    job_key,
-    manifest_key,
-    result_key,
-)
+from producer.contract import MANIFESTS_KEY, Priority, SeedStatus, held_key, job_key, manifest_key, result_key
+from producer.message import ChunkMessage, SeedResult, encode_celery_result
 from producer.records import Claim
 from tests.support import messages_of
 from worker import manifest

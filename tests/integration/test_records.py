@@ -19,7 +19,6 @@ from producer.contract import (
     QUEUE,
     WAKE,
     WORKERS_KEY,
-    ChunkMessage,
     JobStatus,
     Priority,
     facts_key,
@@ -30,6 +29,7 @@ from producer.contract import (
 )
 from producer.dead import DeadLetter, replay_dead
 from producer.job import JobRecord
+from producer.message import ChunkMessage
 from producer.queue import parse_queue_status, queue_status
 from producer.records import Call, Ending, Start, Verdict
 from tests.support import messages_of

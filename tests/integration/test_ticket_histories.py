@@ -13,7 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from producer import Client, records
 from producer.connection import connect
-from producer.contract import BEHIND_KEYS, LANES, WAKE, ChunkMessage, JobStatus, Priority, revoked_result, ticket
+from producer.contract import BEHIND_KEYS, LANES, WAKE, JobStatus, Priority, ticket
+from producer.message import ChunkMessage, revoked_result
 from producer.records import Ending, Start, Verdict
 from tests.integration.conftest import message_in
 from worker.local.stack import Endpoints

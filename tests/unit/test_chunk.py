@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from producer.contract import MAX_ATTEMPTS, ChunkMessage, Priority, SeedResult, SeedStatus, chunk_result
+from producer.contract import MAX_ATTEMPTS, Priority, SeedStatus
+from producer.message import ChunkMessage, SeedResult, chunk_result
 from producer.records import Start, Verdict
 from worker.chunk import ChunkRunner
 from worker.errors import GivenBack, InvalidMessage

@@ -12,19 +12,21 @@ from producer.contract import (
     QUEUE,
     TASK_NAME,
     TERMINAL,
-    ChunkMessage,
     JobStatus,
     Priority,
-    SeedResult,
     SeedStatus,
-    chunk_result,
     chunk_task_id,
-    decode_chunk_results,
-    encode_celery_result,
     image_key,
     metadata_key,
-    revoked_result,
     ticket,
+)
+from producer.message import (
+    ChunkMessage,
+    SeedResult,
+    chunk_result,
+    decode_chunk_results,
+    encode_celery_result,
+    revoked_result,
 )
 
 MESSAGE = ChunkMessage("job-1", "job-1", 0, (7, 8))

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from producer.contract import MAX_MESSAGE_BYTES, QUEUE, ChunkMessage
+from producer.contract import MAX_MESSAGE_BYTES, QUEUE
+from producer.message import ChunkMessage
 from worker.errors import MalformedMessage
 from worker.queue.envelope import count_seeds, open_envelope
 from worker.queue.ledger import Taken

@@ -13,7 +13,8 @@ from dataclasses import replace
 
 import pytest
 
-from producer.contract import SeedResult, SeedStatus, image_key, metadata_key
+from producer.contract import SeedStatus, image_key, metadata_key
+from producer.message import SeedResult
 from tests.unit.fakes import MODEL, FakeModel, FakeStore
 from worker.errors import GivenBack, OutOfDeviceMemory, StorageSilent, StorageUnreachable
 from worker.model.generated import Generated

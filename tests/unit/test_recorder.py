@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import redis
 
-from producer.contract import ChunkMessage, SeedResult, SeedStatus
+from producer.contract import SeedStatus
 from producer.errors import QueueRefused, QueueUnreachable
+from producer.message import ChunkMessage, SeedResult
 from worker import results
 from worker.errors import GivenBack
 from worker.results import Delivery, Recorder

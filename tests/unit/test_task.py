@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from producer.contract import MAX_CHUNK_SIZE, TASK_NAME, ChunkMessage, Priority
+from producer.contract import MAX_CHUNK_SIZE, TASK_NAME, Priority
 from producer.errors import InvalidSeed, QueueRefused, QueueUnreachable
+from producer.message import ChunkMessage
 from worker import task
 from worker.errors import GivenBack, InvalidMessage
 from worker.queue.burial import Burial

@@ -16,7 +16,8 @@ import pytest
 from celery.concurrency import base, thread
 from celery.worker import request
 
-from producer.contract import QUEUE, ChunkMessage
+from producer.contract import QUEUE
+from producer.message import ChunkMessage
 from worker.queue.burial import Burial
 from worker.queue.ledger import Taken
 from worker.queue.pool import TaskPool

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from producer.contract import SeedResult, SeedStatus
+from producer.contract import SeedStatus
+from producer.message import SeedResult
 from tests.unit.fakes import MODEL, FakeModel, FakeStore
 from worker.errors import GivenBack
 from worker.model.generated import Generated

@@ -20,7 +20,8 @@ from rich.markup import escape
 from producer.cli.render import SHOWN_ROWS, count, follow, print_row
 from producer.cli.runner import EXIT_FAILED, EXIT_INTERRUPTED
 from producer.client import Client, Job
-from producer.contract import SeedResult, SeedStatus, image_key, image_name, metadata_key
+from producer.contract import SeedStatus, image_key, image_name, metadata_key
+from producer.message import SeedResult
 from producer.seeds import parse_seeds
 from worker.contact_sheet import MAX_TILES, contact_sheet
 from worker.errors import SetupError, StorageError

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from typing import Self
 from uuid import uuid4
 
-from producer.contract import MAX_ERROR_CHARACTERS, QUEUE, encode_celery_result
+from producer.contract import QUEUE
 from producer.dead import DeadLetter
+from producer.message import MAX_ERROR_CHARACTERS, encode_celery_result
 
 
 @dataclass(frozen=True, slots=True)

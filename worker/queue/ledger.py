@@ -33,7 +33,6 @@ from producer.contract import (
     LANES,
     MAX_DEAD_LETTERS,
     MAX_MESSAGE_BYTES,
-    MESSAGE_TEMPLATE,
     SEEDS_KEY_PREFIX,
     TICKET_PREFIX,
     WAKE,
@@ -41,6 +40,7 @@ from producer.contract import (
     WORKERS_KEY,
     held_key,
 )
+from producer.message import MESSAGE_TEMPLATE
 from worker.queue.burial import Burial
 
 log = structlog.get_logger(__name__)
