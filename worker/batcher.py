@@ -12,7 +12,11 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
+import structlog
+
 from worker.line import Line
+
+log = structlog.get_logger(__name__)
 
 Item = TypeVar("Item")
 
@@ -31,6 +35,8 @@ class Batcher(Generic[Item]):
         self._line: Line[Item] = Line(most=max_batch, wait_s=wait_s)
         self._changed = threading.Condition()
         self._closing = False
+        self.has_broken = False
+        """Whether the thread has ended of an error: what was in line stays there."""
         self._thread = threading.Thread(target=self._loop, name="device", daemon=True)
 
     def __len__(self) -> int:
@@ -70,6 +76,10 @@ class Batcher(Generic[Item]):
             return self._line.take()
 
     def _loop(self) -> None:
-        while batch := self._take():
-            self._run(batch)
-            del batch  # it would keep its items in hand while the next is waited for
+        try:
+            while batch := self._take():
+                self._run(batch)
+                del batch  # it would keep its items alive while the next is waited for
+        except BaseException:
+            self.has_broken = self._closing = True
+            log.exception("the device thread has ended", action="device_broken")

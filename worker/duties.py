@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -53,10 +54,10 @@ def cancellations(recorder: Recorder, running: Running) -> Routine:
 
 
 def watchdog(busy_s: Callable[[], float], limit_s: float, bark: Callable[[], object]) -> Routine:
-    """Call ``bark`` once the device has been at one batch for longer than ``limit_s`` seconds."""
+    """Call ``bark`` once the device has been at a batch for ``limit_s`` seconds (0: however long), or has ended."""
 
     def look() -> None:
-        if (busy := busy_s()) > limit_s:
+        if (busy := busy_s()) >= (limit_s or math.inf):
             log.critical("the device hangs", action="device_hung", busy_s=round(busy, 1), limit_s=limit_s)
             bark()
 

@@ -8,6 +8,7 @@ alone. Nothing here knows Celery.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import weakref
@@ -73,7 +74,9 @@ class Pipeline:
 
     @property
     def device_busy_s(self) -> float:
-        """Seconds since the device was given the batch that it works on; 0 if it has none."""
+        """Seconds since the device was given the batch that it works on; 0 if it has none, infinite if it has ended."""
+        if self._batcher.has_broken:
+            return math.inf
         since = self._device_since
         return 0.0 if since is None else time.monotonic() - since
 
@@ -104,15 +107,16 @@ class Pipeline:
         """Generate and publish the seeds; blocks until each has its outcome, and returns them in order."""
         futures = self._enter(seeds, order)
         joined = self._in_flight.join(seeds, futures, order.urgency)
-        order.hold(joined.work)
-        self._draw(joined.new)
         try:
+            order.hold(joined.work)
+            with suppress(Exception):  # the device thread tries again, and tells whose fault it is
+                self._draw(joined.new)
             self._batcher.submit(joined.new + joined.hastened, job=order.job, urgency=order.urgency)
-        except RuntimeError as error:
-            stopping = GivenBack("the worker is stopping")
+        except BaseException as error:  # who has joined it meanwhile must not wait in vain
+            back = _given_back(error)
             for item in joined.new:
-                item.end(stopping)
-            raise stopping from error
+                item.end(back)
+            raise back from error
         return [future.result() for future in futures]
 
     def find(self, seeds: Sequence[int], order: Order, *, whole: bool = True) -> list[Outcome]:
@@ -133,13 +137,10 @@ class Pipeline:
         return order.want(len(seeds))
 
     def _draw(self, work: Sequence[Work]) -> None:
-        """Draw the latents here, on the thread of the chunk, while the device is at others."""
-        try:
-            for item, latent in zip(work, self._model.draw([item.seed for item in work]), strict=True):
+        """Draw the latents that are missing; as a rule on the thread of the chunk, while the device is at others."""
+        if undrawn := [item for item in work if item.latent is None]:
+            for item, latent in zip(undrawn, self._model.draw([item.seed for item in undrawn]), strict=True):
                 item.latent = latent
-        except Exception as error:
-            for item in work:
-                item.fail(error)
 
     def _let_go(self, reason: GivenBack) -> None:
         """Give back every seed that has no outcome yet."""
@@ -178,6 +179,7 @@ class Pipeline:
 
     def _generate(self, batch: Sequence[Work]) -> list[Generated]:
         try:
+            self._draw(batch)  # of work that was hastened before its own order had come to that
             return self._model.generate([item.seed for item in batch], [item.latent for item in batch])
         except Exception:
             raise
@@ -188,14 +190,15 @@ class Pipeline:
         """Give a picture to the uploading threads; waits while too many are there already."""
         self._handover.acquire()
         try:
-            self._finishers.submit(self._finish, item, generated)
+            item.generated = generated
+            self._finishers.submit(self._finish, item)
         except BaseException:
             self._handover.release()
             raise
 
-    def _finish(self, item: Work, generated: Generated) -> None:
+    def _finish(self, item: Work) -> None:
         try:
-            self._end(item, lambda: self._publisher.publish(item, generated))
+            self._end(item, lambda: self._publisher.publish(item))
         finally:
             self._handover.release()
 
@@ -211,3 +214,10 @@ class Pipeline:
             self._let_go(error)
         except BaseException as error:
             item.fail(error)
+
+
+def _given_back(error: BaseException) -> GivenBack:
+    """Return why seeds go back that never came into line."""
+    if isinstance(error, RuntimeError):
+        return GivenBack("the worker is stopping")
+    return GivenBack(f"not begun: {type(error).__name__}", counts=True)

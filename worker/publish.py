@@ -18,10 +18,10 @@ import structlog
 
 from producer.contract import IMAGE_CONTENT_TYPE, METADATA_CONTENT_TYPE, SeedStatus, image_key, metadata_key
 from producer.message import SeedResult
-from worker.encode import encode_png, metadata_of
+from worker.encode import Encoded, encode_png, metadata_of
 from worker.errors import GivenBack, ObjectMissing, StorageError, StorageSilent, StorageUnreachable
 from worker.files import json_document
-from worker.model.generated import Generated, ModelInfo
+from worker.model.generated import ModelInfo
 from worker.work import Work, milliseconds
 
 log = structlog.get_logger(__name__)
@@ -77,8 +77,10 @@ class Publisher:
         """Wait no more for a store that does not answer: the worker is stopping."""
         self._stopping.set()
 
-    def publish(self, item: Work, generated: Generated) -> SeedResult | None:
-        """Write the picture, then the metadata, which commits it; ``None`` if nobody wants it any more.
+    def publish(self, item: Work) -> SeedResult | None:
+        """Write its picture, then the metadata, which commits it; ``None`` if nobody wants it any more.
+
+        The pixels are let go of once they are encoded: they may be a view of those of a whole batch.
 
         Raises:
             GivenBack: the store did not answer in time.
@@ -89,11 +91,15 @@ class Publisher:
         picture, metadata = image_key(model.id, seed), metadata_key(model.id, seed)
         if item.leave():
             return None
-        encoded = item.timed("encode", lambda: encode_png(generated, model))
-        facts = metadata_of(generated, model, encoded, picture)
+        encoded, facts = item.timed("encode", lambda: self._encode(item))
         item.timed("put_image", lambda: self._put(item, picture, encoded.png, IMAGE_CONTENT_TYPE, encoded.sha256))
         item.timed("put_metadata", lambda: self._put(item, metadata, json_document(facts), METADATA_CONTENT_TYPE))
         return self._result(item, facts)
+
+    def _encode(self, item: Work) -> tuple[Encoded, dict[str, Any]]:
+        generated, item.generated = item.generated, None
+        encoded = encode_png(generated, self._model)
+        return encoded, metadata_of(generated, self._model, encoded, image_key(self._model.id, item.seed))
 
     def find(self, item: Work, *, whole: bool) -> SeedResult | None:
         """Return the result of a seed that is published; ``None`` if it is not, or torn.

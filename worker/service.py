@@ -168,14 +168,15 @@ class Service:
 
     def close(self) -> None:
         """Finish what is inside, give back the rest, and leave."""
-        hung = not self._pipeline.close(LEAVE_S)
+        blocked = not self._pipeline.close(LEAVE_S)
         for routine in self._routines:
             routine.close()
         self._give_everything_back()
         log.info("worker stopped", action="worker_stopped")
-        if hung:  # its thread would keep the process from ending
-            log.critical("the device did not end", action="device_hung")
-            os._exit(EXIT_HUNG)
+        if blocked:  # its thread would keep the process from ending
+            hung = self._pipeline.device_busy_s > 0
+            log.critical("the device did not end" if hung else "uploads did not end", action="end_forced")
+            os._exit(EXIT_HUNG if hung else 0)
         self._ledger.close()
         self._recorder.close()
         self._client.close()
@@ -205,10 +206,10 @@ class Service:
             duties.cancellations(self._recorder, self._running),
             duties.reconciler(self._redis),
             duties.manifests(ManifestWriter(self._client, self._store)),
+            duties.watchdog(
+                lambda: self._pipeline.device_busy_s, self.settings.device_timeout_s, bark=self._device_hangs
+            ),
         ]
-        if limit_s := self.settings.device_timeout_s:
-            bark = self._device_hangs
-            self._routines.append(duties.watchdog(lambda: self._pipeline.device_busy_s, limit_s, bark))
         with suppress(redis.RedisError):
             self._ledger.beat(facts)  # first, so that from the first message on its end would be seen
         for routine in self._routines:

@@ -54,6 +54,7 @@ class Work:
         self.seed = seed
         self.urgency = urgency
         self.latent: Any = None
+        self.generated: Any = None
         self.entered = time.perf_counter()
         self.timings: dict[str, float] = {}
         self._lock = threading.Lock()
@@ -153,8 +154,8 @@ class Work:
 class InFlight:
     """The work that somebody has in hand, by seed: who wants a seed that is on its way joins it.
 
-    Orders keep work in hand until their chunk is recorded, so that there is no moment at which a seed is published and
-    yet neither here nor in the index; afterwards it is not joined, since the bucket may lose it.
+    Orders keep work in hand until their chunk is recorded, and so is in the index. Afterwards it is not joined, since
+    the bucket may lose it; who had asked the index just before that does it again.
     """
 
     def __init__(self) -> None:
@@ -164,18 +165,27 @@ class InFlight:
     def join(self, seeds: Sequence[int], futures: Sequence[Future[Outcome]], urgency: int) -> Joined:
         """Give each future the outcome of its seed, from work that is there or is new."""
         joined = Joined([], [], [])
-        with self._lock:
-            for seed, future in zip(seeds, futures, strict=True):
-                work = self._work.get(seed)
-                if work is not None and work.join(future):
-                    if work.hasten(urgency):
-                        joined.hastened.append(work)
-                else:
-                    work = self._work[seed] = Work(seed, urgency=urgency)
-                    work.join(future)
-                    joined.new.append(work)
-                joined.work.append(work)
+        try:
+            with self._lock:
+                for seed, future in zip(seeds, futures, strict=True):
+                    self._join(seed, future, urgency, joined)
+        except BaseException as error:  # what is new will never come into line
+            for work in joined.new:
+                work.end(GivenBack(type(error).__name__, counts=True))
+            raise
         return joined
+
+    def _join(self, seed: int, future: Future[Outcome], urgency: int, joined: Joined) -> None:
+        work = self._work.get(seed)
+        if work is not None and work.join(future):
+            if work.hasten(urgency):
+                joined.hastened.append(work)
+        else:
+            work = Work(seed, urgency=urgency)
+            work.join(future)
+            joined.new.append(work)
+            self._work[seed] = work
+        joined.work.append(work)
 
 
 def _is_success(outcome: Outcome) -> bool:

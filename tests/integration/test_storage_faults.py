@@ -288,3 +288,46 @@ def test_a_server_that_refuses_before_it_has_read_all_is_heard(server: Scripted,
     with pytest.raises(StorageError, match="EntityTooLarge"):
         open_store(server).put("a", bytes(50_000_000), "text/plain")
     assert (len(server.requests), pauses) == (1, [])
+
+
+def test_a_refusal_that_may_have_come_before_the_body_was_read_ends_its_connection(server: Scripted) -> None:
+    """Else what a server takes for the next request is answered, and that answer taken for one of ours."""
+    store = open_store(server)
+    server.replies = [say(answer(403, "AccessDenied"))]
+    server.reads_bodies = False
+    with pytest.raises(StorageError, match="refused the keys"):
+        store.put("k", b"GET /stray HTTP/1.1\r\n\r\n", "text/plain")
+    server.reads_bodies = True
+    server.always = say(answer(200, body=b"mine"))
+    assert store.get("k") == b"mine"
+    assert server.accepted == 2
+    assert "/stray" not in [request.line for request in server.requests]
+
+
+def test_a_large_body_that_is_refused_unread_is_a_refusal_and_no_outage(server: Scripted) -> None:
+    server.reads_bodies = False
+    server.always = say(answer(403, "AccessDenied"))
+    with pytest.raises(StorageError, match="refused the keys") as caught:
+        open_store(server, s3_timeout_s=0.5).put("k", bytes(16_000_000), "text/plain")
+    assert not isinstance(caught.value, StorageUnreachable)
+
+
+def test_a_server_that_only_ever_says_that_it_goes_on_is_left(server: Scripted, pauses: list[float]) -> None:
+    server.always = say(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
+    with pytest.raises(StorageUnreachable):
+        open_store(server).get("k")
+
+
+@pytest.mark.parametrize("field", ["s3_access_key_id", "s3_session_token"])
+def test_a_key_with_a_line_break_is_told(server: Scripted, field: str) -> None:
+    keys = {"s3_access_key_id": "key", "s3_session_token": ""}
+    settings = StorageSettings.load(
+        s3_bucket="bucket",
+        s3_endpoint_url=server.url,
+        s3_region="us-east-1",
+        s3_secret_access_key="a-secret-key",
+        **{**keys, field: "abc\r\nx-amz-acl: public-read"},
+    )
+    with pytest.raises(StorageError, match="line break"):
+        ObjectStore(settings).get("k")
+    assert server.requests == []

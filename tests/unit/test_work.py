@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gc
+import math
 import threading
+import time
+import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,11 +16,12 @@ from producer.contract import SeedStatus
 from producer.message import SeedResult
 from tests.unit.fakes import MODEL, FakeModel, FakeStore
 from worker.errors import GivenBack
+from worker.line import Line
 from worker.model.generated import Generated
 from worker.order import Order
 from worker.pipeline import Pipeline
 from worker.publish import Publisher
-from worker.work import InFlight, Outcome
+from worker.work import InFlight, Joined, Outcome
 
 DONE = SeedResult(7, SeedStatus.SUCCEEDED)
 
@@ -175,8 +179,9 @@ def test_seeds_whose_latents_cannot_be_drawn_fail_and_others_go_on() -> None:
     pipeline = Pipeline(model, Publisher(FakeStore(), MODEL, patience_s=0), max_batch=2, upload_threads=2)
     pipeline.start()
     outcomes = pipeline.process([5, 6], Order()) + pipeline.process([7], Order())
-    assert [outcome.status for outcome in outcomes if isinstance(outcome, SeedResult)] == ["failed"] * 2 + ["succeeded"]
-    assert model.batches == [[7]]
+    states = [outcome.status for outcome in outcomes if isinstance(outcome, SeedResult)]
+    assert states == ["failed", "succeeded", "succeeded"]
+    assert model.batches == [[6], [7]]
     assert pipeline.close(10)
 
 
@@ -191,4 +196,105 @@ def test_an_idle_pipeline_has_nothing_in_hand_so_that_what_is_deleted_meanwhile_
         store.objects.clear()
     assert len(store.objects) == 0
     assert sorted(seed for batch in model.batches for seed in batch) == sorted([*range(5)] * 20)
+    assert pipeline.close(10)
+
+
+def test_an_urgent_order_may_come_before_the_latents_are_drawn() -> None:
+    drawing, go_on = threading.Event(), threading.Event()
+
+    class SlowAtDrawing(FakeModel):
+        def draw(self, seeds: Sequence[int]) -> list[str]:
+            if threading.current_thread().name != "device":
+                drawing.set()
+                assert go_on.wait(20)
+            return super().draw(seeds)
+
+    pipeline = Pipeline(SlowAtDrawing(), Publisher(FakeStore(), MODEL, patience_s=0), max_batch=2, upload_threads=2)
+    pipeline.start()
+    with ThreadPoolExecutor(2) as pool:
+        bulk = pool.submit(pipeline.process, [7], Order("bulk", urgency=9))
+        assert drawing.wait(20)
+        urgent = pool.submit(pipeline.process, [7], Order("hurry", urgency=0))
+        (outcome,) = urgent.result(20)
+        go_on.set()
+        assert isinstance(outcome, SeedResult)
+        assert outcome.status == "succeeded"
+        assert bulk.result(20) == [outcome]
+    assert pipeline.close(10)
+
+
+@pytest.mark.parametrize("place", ["hold", "draw", "put", "join"])
+@pytest.mark.parametrize("error", [MemoryError(), SystemExit(1)])
+def test_who_joined_work_that_never_came_into_line_does_not_wait_in_vain(
+    monkeypatch: pytest.MonkeyPatch, place: str, error: BaseException
+) -> None:
+    model = FakeModel()
+    pipeline = Pipeline(model, Publisher(FakeStore(), MODEL, patience_s=0), max_batch=2, upload_threads=2)
+    other = Order().want(1)
+    owners = {"hold": (Order, "hold"), "draw": (FakeModel, "draw"), "put": (Line, "put"), "join": (InFlight, "_join")}
+
+    def break_off(*_: object, **__: object) -> None:
+        with monkeypatch.context() as whole:
+            if place == "join":
+                whole.setattr(InFlight, "_join", joins)
+                pipeline._in_flight._join(1, Order().want(1)[0], 0, joined := Joined([], [], []))
+                joined.new[0].join(other[0])
+                joined.new[0].end(GivenBack("as join does"))
+            else:
+                pipeline._in_flight.join([1], other, 0)
+        raise error
+
+    joins = InFlight._join
+    with monkeypatch.context() as patch:
+        patch.setattr(*owners[place], break_off)
+        if place == "draw" and isinstance(error, Exception):
+            pipeline.start()  # the device thread draws then, in vain as well
+            assert isinstance(pipeline.process([1], Order())[0], GivenBack)
+        else:
+            with pytest.raises((GivenBack, type(error))):
+                pipeline.process([1], Order())
+        assert isinstance(other[0].result(10), GivenBack)
+
+
+def test_a_device_thread_that_ends_of_an_error_counts_as_hung(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = Pipeline(FakeModel(), Publisher(FakeStore(), MODEL, patience_s=0), max_batch=2, upload_threads=2)
+    assert pipeline.device_busy_s == 0
+
+    def short(_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Line, "take", short)
+    pipeline.start()
+    with ThreadPoolExecutor(1) as pool:
+        order = Order()
+        waiting = pool.submit(pipeline.process, [1], order)
+        while pipeline.device_busy_s == 0:
+            pass
+        assert pipeline.device_busy_s == math.inf
+        with pytest.raises(GivenBack):
+            pipeline.process([2], Order())
+        order.give_back(GivenBack("leaving"))
+        assert isinstance(waiting.result(10)[0], GivenBack)
+
+
+def test_pixels_are_let_go_of_before_the_upload() -> None:
+    seen: list[weakref.ref[object]] = []
+
+    class Remembers(FakeModel):
+        def generate(self, seeds: Sequence[int], latents: Sequence[str]) -> list[Generated]:
+            made = super().generate(seeds, latents)
+            seen.extend(weakref.ref(one.pixels) for one in made)
+            return made
+
+    store = FakeStore()
+    store.opened.clear()
+    pipeline = Pipeline(Remembers(), Publisher(store, MODEL, patience_s=0), max_batch=2, upload_threads=2)
+    pipeline.start()
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(pipeline.process, [1, 2], Order())
+        started = time.monotonic()
+        while not (len(seen) == 2 and all(one() is None for one in seen)):
+            assert time.monotonic() - started < 10, "their uploads wait, and they are kept"
+        store.opened.set()
+        done.result(10)
     assert pipeline.close(10)

@@ -28,6 +28,9 @@ LONGEST_LINE = 64 * 1024
 MOST_HEADERS = 200
 BLANK = {b"\r\n", b"\n"}
 NO_BODY = {204, 304}
+INTERIM, REFUSED = 200, 300
+"""Answers below the one are only interim; from the other on they are no successes."""
+MOST_INTERIM = 20
 
 
 class Server(NamedTuple):
@@ -99,7 +102,8 @@ class Connection:
 
     def is_fit(self) -> bool:
         """Return whether the server has kept it open; closes it otherwise."""
-        if self._poll.poll(0):  # nothing is due: this is the end, or an answer to nothing
+        decrypted = self._socket.pending() if isinstance(self._socket, ssl.SSLSocket) else 0
+        if decrypted or self._poll.poll(0):  # nothing is due: this is the end, or an answer to nothing
             self.close()
         return self.is_open
 
@@ -110,10 +114,10 @@ class Connection:
             unsent = self._send(head, body)
             with self._socket.makefile("rb") as file:
                 answer, keep = self._receive(file, expects_body)
-            keep = keep and not unsent
+            keep = keep and not unsent and (not body or answer.status < REFUSED)  # who refuses may not have read it
         except TimeoutError as error:
             raise ReadTimeoutError(endpoint_url=self._server.url, error=error) from error
-        except (OSError, EOFError, ValueError) as error:
+        except (OSError, EOFError, ValueError, OverflowError) as error:
             raise ConnectionClosedError(endpoint_url=self._server.url, error=error) from error
         finally:
             if not keep:
@@ -133,14 +137,13 @@ class Connection:
             self._socket.sendall(head + view[:first])
             for start in range(first, len(body), BLOCK):
                 self._socket.sendall(view[start : start + BLOCK])
-        except (BrokenPipeError, ConnectionResetError):
+        except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError, TimeoutError):
             return True
         return False
 
     def _receive(self, file: BufferedReader, expects_body: bool) -> tuple[Answer, bool]:
         """Return the answer, and whether the connection can be used again."""
-        status = 0
-        while status < 200:  # before that it only says that it goes on
+        for _ in range(MOST_INTERIM):
             line = _line(file)
             self.answered = True
             version, _, rest = line.partition(b" ")
@@ -148,6 +151,10 @@ class Connection:
                 raise ValueError(f"no HTTP: {line[:40]!r}")
             status = int(rest[:3])
             headers = _headers(file)
+            if status >= INTERIM:  # before that it only says that it goes on
+                break
+        else:
+            raise ValueError("no end of interim answers")
         keep = version == b"HTTP/1.1" and headers.get("connection", "").lower() != "close"
         if not expects_body or status in NO_BODY:
             body = b""

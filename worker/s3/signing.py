@@ -37,6 +37,8 @@ class Signer:
     ) -> bytes:
         """Return request line and headers; ``path`` is encoded already, a negative length is not sent."""
         keys = self._credentials.get_frozen_credentials()
+        if not (keys.access_key.isprintable() and (keys.token or "").isprintable()):
+            raise ValueError("the access key or its token has a line break or the like in it: correct it")
         stamp = _stamp()
         headers = f"host:{self._host}\nx-amz-content-sha256:{body_sha256}\nx-amz-date:{stamp}\n"
         names = "host;x-amz-content-sha256;x-amz-date"
