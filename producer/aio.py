@@ -36,10 +36,15 @@ class AsyncJob(JobView):
 
     async def watch(self, timeout: float | None = None) -> AsyncIterator[Self]:
         """Yield the job after each poll until it has ended; see :meth:`producer.client.Job.watch`."""
+        async for seen in self._watch(timeout, place=True):
+            yield seen
+
+    async def _watch(self, timeout: float | None, *, place: bool) -> AsyncIterator[Self]:
         check_timeout(timeout)
         started = time.monotonic()
         for delay in poll_delays():
-            yield await self.refresh()
+            self._record = await self._client._read(self.id, place=place)
+            yield self
             if self.status.is_terminal:
                 return
             left = delay if timeout is None else timeout - (time.monotonic() - started)
@@ -49,7 +54,7 @@ class AsyncJob(JobView):
 
     async def wait(self, timeout: float | None = None, *, check: bool = True) -> Self:
         """Return when the job has ended; see :meth:`producer.client.Job.wait`."""
-        async for _ in self.watch(timeout):
+        async for _ in self._watch(timeout, place=False):
             pass
         if check and self.status is not JobStatus.SUCCEEDED:
             raise JobFailed(self)
@@ -149,9 +154,9 @@ class AsyncClient:
         with translated(self.settings.redis_url):
             return await self._redis.register_script(call.script)(keys=call.keys, args=call.args)
 
-    async def _read(self, job_id: str) -> JobRecord:
+    async def _read(self, job_id: str, *, place: bool = True) -> JobRecord:
         records.check_known(job_id)
-        return JobRecord.read(job_id, await self._run(records.read_job(job_id)))
+        return JobRecord.read(job_id, await self._run(records.read_job(job_id, place=place)))
 
     async def _cancel(self, job_id: str) -> None:
         if await self._run(records.cancel_job(job_id)) < 0:

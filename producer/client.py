@@ -63,10 +63,14 @@ class Job(JobView):
             JobTimeout: when ``timeout`` seconds have passed; the job goes on.
             SettingsError: ``timeout`` is no number of seconds.
         """
+        yield from self._watch(timeout, place=True)
+
+    def _watch(self, timeout: float | None, *, place: bool) -> Iterator[Self]:
         check_timeout(timeout)
         started = time.monotonic()
         for delay in poll_delays():
-            yield self.refresh()
+            self._record = self._client._read(self.id, place=place)
+            yield self
             if self.status.is_terminal:
                 return
             left = delay if timeout is None else timeout - (time.monotonic() - started)
@@ -85,7 +89,7 @@ class Job(JobView):
             JobFailed: the job ended failed, canceled or expired (results of the good seeds are still there).
             JobTimeout: it has not ended in time.
         """
-        for _ in self.watch(timeout):
+        for _ in self._watch(timeout, place=False):
             pass
         if check and self.status is not JobStatus.SUCCEEDED:
             raise JobFailed(self)
@@ -209,9 +213,9 @@ class Client:
         with translated(self.settings.redis_url):
             return self._redis.register_script(call.script)(keys=call.keys, args=call.args)
 
-    def _read(self, job_id: str) -> JobRecord:
+    def _read(self, job_id: str, *, place: bool = True) -> JobRecord:
         records.check_known(job_id)
-        return JobRecord.read(job_id, self._run(records.read_job(job_id)))
+        return JobRecord.read(job_id, self._run(records.read_job(job_id, place=place)))
 
     def _cancel(self, job_id: str) -> None:
         if self._run(records.cancel_job(job_id)) < 0:

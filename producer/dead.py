@@ -15,6 +15,7 @@ from producer.contract import (
     DEAD_INDEX_KEY,
     DEAD_KEY,
     LANES,
+    MANIFESTS_KEY,
     QUEUE,
     WAKE,
     Priority,
@@ -103,6 +104,7 @@ def replay_dead(letter: DeadLetter) -> Call:
     job = letter.job_id or ""
     lane = letter.lane if letter.lane in LANES else QUEUE
     keys = [*KEYS, QUEUE, lane, job_key(job), facts_key(job), ACTIVE_KEY, result_key(letter.id), seeds_key(job)]
+    keys.append(MANIFESTS_KEY)
     args: list[str | int] = [letter.id, letter.message(), WAKE, job, letter.chunk, TOMBSTONE_S * 1000]
     return Call(SCRIPTS["replay_dead"], keys, args)
 

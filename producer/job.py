@@ -46,9 +46,9 @@ class JobRecord:
     """The record of a job at one moment; times are aware UTC datetimes by the Redis server's clock.
 
     ``queue_position`` is how many entries of the queue, jobs or single messages, are taken before this job if no others
-    come; ``None`` if it is not queued. ``seeds_per_s`` is how many seeds end in a second, as seen over the last half
-    minute to minute, and ``eta_s`` the seconds left at that speed; ``None`` where it does not run or none has ended.
-    ``manifest_uri`` is where its manifest is, once it is written.
+    come, exact up to 10,000; ``None`` if it is not queued, or that was not asked. ``seeds_per_s`` is how many seeds end
+    in a second, as seen over the last half minute to minute, and ``eta_s`` the seconds left at that speed; ``None``
+    where it does not run or none has ended. ``manifest_uri`` is where its manifest is, once it is written.
     """
 
     id: str

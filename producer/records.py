@@ -43,6 +43,9 @@ from producer.message import ChunkMessage, revoked_result
 from producer.seeds import Seeds, check_seeds, pack, shorten
 from producer.settings import ProducerSettings
 
+MAX_PLACE = 10_000
+"""Entries of a lane among which a job's place is looked for; Redis answers nobody else meanwhile."""
+
 TOMBSTONE_S = 24 * 3600
 """Seconds that the record outlives the results, so that a late poll reads ``expired`` and not "not found"."""
 
@@ -86,8 +89,8 @@ class Start:
     ``deaths`` are the attempts before this one that ended without a word, ``failures`` those that were given back as
     failures; ``deliveries`` counts all that were begun, with this one if it is to be run. ``stopped_at`` is
     the seed that the last attempt was at when it ended without a word, if it was run alone, and ``died`` the number of
-    workers in a row that died at it. ``known`` are the seeds that should be published already, unless the job is to
-    have them computed again.
+    workers in a row that died at it. ``known`` are the seeds that should be published already; with
+    ``force`` they are computed nevertheless.
     """
 
     verdict: Verdict
@@ -98,11 +101,12 @@ class Start:
     stopped_at: int | None = None
     died: int = 0
     known: frozenset[int] = frozenset()
+    force: bool = False
 
     @classmethod
     def parse(cls, answer: Sequence[str | int]) -> Start:
         """Read what the script answered."""
-        verdict, deaths, failures, deliveries, condemned, at, known = answer
+        verdict, deaths, failures, deliveries, condemned, at, known, force = answer
         seed, _, died = str(at).partition(":")
         return cls(
             Verdict(str(verdict)),
@@ -113,6 +117,7 @@ class Start:
             stopped_at=int(seed) if seed else None,
             died=int(died or 0),
             known=_numbers(known),
+            force=bool(force),
         )
 
 
@@ -193,9 +198,9 @@ def create_job(
     return Call(SCRIPTS["create_job"], keys, args)
 
 
-def read_job(job_id: str) -> Call:
-    """Read a job; :meth:`producer.job.JobRecord.read` reads the answer."""
-    return Call(SCRIPTS["read_job"], [job_key(job_id), *LANES], [ticket(job_id), WAKE])
+def read_job(job_id: str, *, place: bool = True) -> Call:
+    """Read a job; :meth:`producer.job.JobRecord.read` reads the answer. Its place in the queue costs more to find."""
+    return Call(SCRIPTS["read_job"], [job_key(job_id), *LANES], [ticket(job_id), WAKE, MAX_PLACE if place else 0])
 
 
 def cancel_job(job_id: str) -> Call:
@@ -279,6 +284,11 @@ class Claim:
 def claim_manifest(seconds: float) -> Call:
     """Take a job whose manifest is due, for so long; :meth:`Claim.parse` reads the answer."""
     return Call(SCRIPTS["claim_manifest"], [MANIFESTS_KEY], [int(seconds * 1000)])
+
+
+def renew_manifest(claim: Claim, seconds: float) -> Call:
+    """Keep a claim for so long from now on; :meth:`Claim.parse` reads the answer, nothing if it is another's by now."""
+    return Call(SCRIPTS["renew_manifest"], [MANIFESTS_KEY], [claim.job_id, claim.claim, int(seconds * 1000)])
 
 
 def settle_manifest(claim: Claim, *, uri: str) -> Call:

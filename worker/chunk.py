@@ -111,13 +111,16 @@ class ChunkRunner:
     def _published(self, delivery: Delivery, start: Start, order: Order) -> Iterator[tuple[int, SeedResult]]:
         """Yield the seeds that are published already: of those that should be, or of all in a later delivery.
 
+        None if the job is to have them computed nevertheless.
+
         The bucket has the last word, since its objects can be deleted, and Redis can forget.
 
         Raises:
             GivenBack: that cannot be told, and it is not the last attempt.
         """
         again = start.deliveries > 1
-        asked = [seed for seed in dict.fromkeys(delivery.message.seeds) if again or seed in start.known]
+        distinct = [] if start.force else dict.fromkeys(delivery.message.seeds)
+        asked = [seed for seed in distinct if again or seed in start.known]
         for seed, outcome in zip(asked, self._mill.find(asked, order, whole=again), strict=True):
             if isinstance(outcome, GivenBack):
                 if not (outcome.counts and _is_last(start)):

@@ -148,6 +148,7 @@ class Service:
             model_id=self._model.info.id,
         )
         self._client = Client(settings.redis_url)
+        self._manifests = ManifestWriter(self._client, self._store)
         self._gate, self._running = Gate(), Running()
 
     def serve(self) -> int:
@@ -205,7 +206,7 @@ class Service:
             duties.heartbeat(self._ledger, facts),
             duties.cancellations(self._recorder, self._running),
             duties.reconciler(self._redis),
-            duties.manifests(ManifestWriter(self._client, self._store)),
+            duties.manifests(self._manifests),
             duties.watchdog(
                 lambda: self._pipeline.device_busy_s, self.settings.device_timeout_s, bark=self._device_hangs
             ),
@@ -226,6 +227,7 @@ class Service:
         log.info("stopping: no more is taken", action="worker_stopping", signal=name, held=held, drain_s=timeout_s)
         self._ledger.stop_taking()
         self._pipeline.stop_waiting()
+        self._manifests.stop()
         self._gate.close()
         for seconds, call in ((timeout_s, self._drain_is_over), (timeout_s + 2 * LEAVE_S, self._leave_at_once)):
             timer = threading.Timer(seconds, call)

@@ -6,10 +6,10 @@ queues. boto3's errors become StorageError, in one line that says what to do. Wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import boto3
 import botocore.session
@@ -126,12 +126,17 @@ class ObjectStore:
         with self._translated(key):
             self._objects.put(self._full(key), data, content_type, sha256)
 
-    def put_file(self, key: str, file: BinaryIO, content_type: str) -> None:
-        """Write what is in ``file`` under ``key``, in parts if it is large."""
+    def put_file(
+        self, key: str, file: IO[bytes], content_type: str, *, progress: Callable[[int], object] | None = None
+    ) -> None:
+        """Write what is in ``file`` under ``key``, in parts if it is large.
+
+        ``progress`` is called with the number of bytes that have been sent since, and may raise to break off.
+        """
+        extra = {"ContentType": content_type}
         with self._translated(key):
-            self._s3.upload_fileobj(
-                file, self.settings.s3_bucket, self._full(key), ExtraArgs={"ContentType": content_type}
-            )
+            bucket, name = self.settings.s3_bucket, self._full(key)
+            self._s3.upload_fileobj(file, bucket, name, ExtraArgs=extra, Callback=progress)
 
     def get(self, key: str) -> bytes:
         """Return the bytes under ``key``.

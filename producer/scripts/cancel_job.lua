@@ -10,9 +10,9 @@ elseif status ~= 'queued' and status ~= 'running' then
   return 0
 end
 local time = redis.call('TIME')
+redis.call('DEL', KEYS[2]) -- first, since that works also where memory is short
 redis.call('HSET', KEYS[1], 'status', 'canceled',
   'completed_ms', string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)))
-redis.call('DEL', KEYS[2])
 redis.call('ZREM', KEYS[3], ARGV[1])
 if sent and tonumber(sent) < tonumber(chunks) then
   redis.call('LREM', KEYS[5 + lane], 0, ARGV[2])

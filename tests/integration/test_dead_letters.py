@@ -59,6 +59,17 @@ def test_a_replayed_dead_letter_makes_its_job_whole(client: Any, hand: Hand) -> 
     assert [result.status for result in job.results()] == [SeedStatus.SUCCEEDED] * 3
 
 
+def test_a_letter_of_an_earlier_job_of_the_same_id_touches_no_other(client: Any, hand: Hand) -> None:
+    hand.finish(client.submit((1, 2, 3), job_id="nightly").id, (1, 2, 3), bad=(3,))
+    (letter,) = client.dead_letters()
+    hand.client._redis.delete(job_key("nightly"))  # as time does
+    job = client.submit((11, 12, 13), job_id="nightly")
+    with pytest.raises(ReplayRefused, match="has expired"):
+        client.replay(letter.id)
+    hand.finish("nightly", (11, 12, 13))
+    assert [result.seed for result in job.refresh().results()] == [11, 12, 13]
+
+
 def test_a_dead_letter_is_replayed_once(client: Any, hand: Hand) -> None:
     failed_job(client, hand)
     (letter,) = client.dead_letters()

@@ -103,6 +103,71 @@ def test_what_a_worker_that_died_has_begun_another_writes_later(bench: Bench, st
     assert bench.redis.hget(job_key("m3"), "manifest_uri") == store.uri(manifest_key("m3"))
 
 
+def test_a_job_that_runs_again_has_no_manifest_until_it_has_ended(bench: Bench, store: ObjectStore) -> None:
+    bench.end("m8", (1, 2, 3, 4), failed=(3,))
+    assert ManifestWriter(bench.client, store).write_due() == 1
+    bench.client.replay("m8.1")
+    assert bench.client.get("m8").manifest_uri is None
+    bench.redis.zadd(MANIFESTS_KEY, {"m8": 1})  # as a writer does that has been overtaken
+    assert ManifestWriter(bench.client, store).write_due() == 0
+    assert bench.due() == []
+    bench.finish(messages_of("m8", (1, 2, 3, 4), 2, Priority.BULK)[1])
+    assert ManifestWriter(bench.client, store).write_due() == 1
+    assert {line["status"] for line in read(store, "m8")} == {"succeeded"}
+
+
+def test_a_writer_that_was_overtaken_has_the_manifest_written_again(bench: Bench) -> None:
+    bench.end("m9", (1, 2))
+    slow = Claim.parse(bench.client._run(records.claim_manifest(60)))
+    assert slow is not None
+    bench.redis.zadd(MANIFESTS_KEY, {"m9": 1})
+    quick = Claim.parse(bench.client._run(records.claim_manifest(61)))
+    assert quick is not None
+    assert bench.client._run(records.settle_manifest(quick, uri="s3://new")) == 1
+    assert bench.client._run(records.settle_manifest(slow, uri="s3://old")) == 0
+    assert bench.due() == ["m9"], "it may have written over the newer one"
+
+
+def test_a_claim_is_kept_while_its_writer_goes_on(
+    bench: Bench, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manifest, "CLAIM_S", 0.4)
+    others: list[int] = []
+
+    class Slow:
+        def put_file(self, *_: object, progress: Any) -> None:
+            for _step in range(10):
+                time.sleep(0.1)
+                progress(1)
+                others.append(ManifestWriter(bench.client, store).write_due())
+
+        def uri(self, key: str) -> str:
+            return key
+
+    slow: Any = Slow()
+    bench.end("m10", (1, 2))
+    assert ManifestWriter(bench.client, slow).write_due() == 1
+    assert others == [0] * 10
+
+
+def test_a_worker_that_stops_leaves_what_it_writes_to_others(bench: Bench) -> None:
+    class Large:
+        def put_file(self, *_: object, progress: Any) -> None:
+            writer.stop()
+            progress(1)
+            raise AssertionError("it goes on")
+
+        def uri(self, key: str) -> str:
+            return key
+
+    large: Any = Large()
+    writer = ManifestWriter(bench.client, large)
+    bench.end("m11", (1, 2))
+    bench.end("m12", (1, 2))
+    assert writer.write_due() == 0
+    assert sorted(bench.due()) == ["m11", "m12"], "one is claimed, and one not begun"
+
+
 def test_a_job_that_ends_again_while_its_manifest_is_written_gets_another(bench: Bench) -> None:
     bench.end("m4", (1, 2))
     claim = Claim.parse(bench.client._run(records.claim_manifest(60)))
@@ -112,18 +177,21 @@ def test_a_job_that_ends_again_while_its_manifest_is_written_gets_another(bench:
     assert bench.due() == ["m4"]
 
 
-def test_a_manifest_is_due_until_the_store_has_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_manifest_that_cannot_be_written_stays_due_and_holds_up_no_other(bench: Bench, store: ObjectStore) -> None:
     class Away:
-        def put_file(self, *_: object) -> None:
+        def put_file(self, *_: object, **__: object) -> None:
             raise StorageUnreachable("away")
 
         def uri(self, key: str) -> str:
             return key
 
     bench.end("m5", (1, 2))
-    with pytest.raises(StorageUnreachable):
-        ManifestWriter(bench.client, Away()).write_due()
-    assert bench.due() == ["m5"]
+    bench.end("m5b", (1, 2))
+    away: Any = Away()
+    assert ManifestWriter(bench.client, away).write_due() == 0
+    assert sorted(bench.due()) == ["m5", "m5b"]
+    bench.end("m5c", (1, 2))
+    assert ManifestWriter(bench.client, store).write_due() == 1, "while the others are claimed"
 
 
 @pytest.mark.parametrize("key", [job_key("m6"), result_key("m6.1")])

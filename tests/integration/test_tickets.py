@@ -11,7 +11,7 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from producer import Client
+from producer import Client, records
 from producer.connection import connect
 from producer.contract import (
     BEHIND_KEYS,
@@ -29,7 +29,7 @@ from producer.contract import (
 from tests.integration.conftest import message_in
 from tests.support import messages_of
 from worker.local.stack import Endpoints
-from worker.queue.ledger import Ledger, Taken
+from worker.queue.ledger import BACKWARDS_EVERY, Ledger, Taken
 
 BULK = Priority.BULK.lane
 MANY = 10**6
@@ -271,3 +271,65 @@ def test_a_job_is_expired_by_the_servers_clock(client: Client, redis_: Any) -> N
     time.sleep(0.2)
     assert job.refresh().status is JobStatus.EXPIRED
     assert job.queue_position is None
+
+
+def test_urgent_seeds_are_taken_while_a_worker_has_its_hands_full_of_others(client: Client, make: Make) -> None:
+    ledger = make(limit=64, seeds=32)
+    client.submit(range(1024), job_id="bulk", priority="bulk")
+    assert ids(ledger.take()) == [f"bulk.{number}" for number in range(8)]
+    assert ledger.is_crowded
+    assert ledger.take() == []
+    for number in range(20):
+        client.submit(5000 + number, job_id=f"urgent{number}")
+    assert ids(ledger.take()) == [f"urgent{number}" for number in range(20)]
+    assert ledger.free == 12, "they have as much room as all together"
+    (message,) = client._redis.lrange(LANES[3], 0, -1)
+    assert message == "job bulk", "and others wait"
+
+
+@pytest.mark.parametrize("lane", [1, 2, 3])
+def test_no_lane_starves_behind_those_that_always_have_messages(
+    client: Client, redis_: Any, make: Make, lane: int
+) -> None:
+    ledger = make()
+    client.submit(range(1000), job_id="urgent", priority="interactive")
+    client.submit(range(1000), job_id="bulk", priority="bulk")
+    text = records.message_of("foreign", [7], 0, chunk_size=1, priority=Priority.INTERACTIVE).encode()
+    redis_.lpush(LANES[lane], text)
+    if lane == 3:
+        redis_.lrem(LANES[3], 0, "job bulk")
+    assert "foreign" in take_ids(ledger, 3 * BACKWARDS_EVERY + 1)
+
+
+def test_a_user_without_the_right_to_read_seeds_costs_no_ticket(client: Client, redis_: Any, quiet: Endpoints) -> None:
+    client.submit(range(4), job_id="kept")
+    redis_.execute_command("ACL", "SETUSER", "blind", "on", ">blind", "~*", "&*", "+@all", "-getrange")
+    try:
+        url = quiet.redis_url.replace("redis://", "redis://blind:blind@")
+        ledger = Ledger(connect(url, decode=False, retries=0), limit=1, seeds=9, result_ttl_s=60)
+        with pytest.raises(redis.ResponseError, match=r"NOPERM|permission"):
+            ledger.take()
+        assert "job kept" in [text for lane in LANES for text in redis_.lrange(lane, 0, -1)]
+        ledger.close()
+    finally:
+        redis_.execute_command("ACL", "DELUSER", "blind")
+
+
+def test_a_job_can_be_canceled_while_redis_has_no_memory_left(client: Client, redis_: Any) -> None:
+    job = client.submit([*range(1000), 7], job_id="large")
+    redis_.config_set("maxmemory", 1)
+    try:
+        job.cancel()
+    finally:
+        redis_.config_set("maxmemory", 0)
+    assert client.get("large").status == "canceled"
+
+
+def test_a_place_far_behind_is_told_as_that_far_at_least(
+    client: Client, redis_: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "MAX_PLACE", 5)
+    for number in range(10):
+        client.submit(number, job_id=f"place{number}", priority="bulk")
+    assert [client.get(f"place{number}").queue_position for number in range(10)] == [0, 1, 2, 3, 4, 5, 5, 5, 5, 5]
+    assert client._read("place3", place=False).queue_position is None

@@ -114,6 +114,15 @@ def test_seeds_that_are_known_to_be_published_skip_the_device_if_the_bucket_has_
     assert recorder.said[-1] == GOOD
 
 
+@pytest.mark.parametrize("deliveries", [1, 2])
+def test_by_force_everything_is_computed_also_when_it_is_delivered_again(deliveries: int) -> None:
+    start = Start(Verdict.RUN, deliveries=deliveries, known=frozenset({7}), force=True)
+    recorder, mill = FakeRecorder(start), FakeMill(published=[7, 8, 9])
+    run(recorder, mill)
+    assert mill.calls == [[7, 8, 9]]
+    assert recorder.said[-1] == GOOD
+
+
 def test_while_it_cannot_be_told_what_is_published_nothing_is_computed() -> None:
     recorder, mill = FakeRecorder(Start(Verdict.RUN, deliveries=2)), FakeMill(outcomes={8: GivenBack("away")})
     with pytest.raises(GivenBack):

@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 import structlog
@@ -33,6 +33,7 @@ from producer.contract import (
     LANES,
     MAX_DEAD_LETTERS,
     MAX_MESSAGE_BYTES,
+    QUEUE,
     SEEDS_KEY_PREFIX,
     TICKET_PREFIX,
     WAKE,
@@ -55,7 +56,7 @@ GRACE_S = 5.0
 """Seconds after an outage in which nobody is swept: the others are only just coming back."""
 
 BACKWARDS_EVERY = 8
-"""One take of this many begins with the least urgent lane, so that none starves."""
+"""One take of this many begins with another than the first lane, each in turn, so that none starves."""
 
 SCRIPTS = {
     path.name.removesuffix(".lua"): path.read_text(encoding="utf-8")
@@ -78,13 +79,28 @@ class Taken:
     seeds: int = 0
 
 
+class Load(NamedTuple):
+    """What a message that is held weighs."""
+
+    seeds: int
+    is_urgent: bool
+
+
+class Room(NamedTuple):
+    """Seeds that may be taken yet: of all lanes, and of the first one."""
+
+    all: int
+    urgent: int
+
+
 class Ledger:
     """The messages that one worker process holds; safe to use from many threads.
 
     Args:
         client: a connection to Redis that does not decode replies.
         limit: most messages held at a time.
-        seeds: seeds in the messages held from which on no more are taken.
+        seeds: seeds in the messages held from which on no more are taken; those of the first lane have as much room
+            again for themselves, so that they do not wait for others to be finished.
         result_ttl_s: seconds that the Celery results of malformed messages live.
         lease_s: see LEASE_S.
     """
@@ -100,7 +116,7 @@ class Ledger:
         self._lease_ms = int(lease_s * 1000)
         self._result_ttl_ms = result_ttl_s * 1000
         self._lock = threading.RLock()  # a signal may come while it is held, and its handler asks as well
-        self._held: dict[str, int] = {}  # tag -> seeds
+        self._held: dict[str, Load] = {}  # by tag
         self._owed: dict[str, bool] = {}  # tag -> whether it goes back to the queue
         self._takes = 0
         self._taking = ""
@@ -110,9 +126,15 @@ class Ledger:
 
     @property
     def free(self) -> int:
-        """How many more messages may be taken, should each be one seed."""
+        """How many more messages may be taken, should each be one seed, and of the first lane."""
         with self._lock:
-            return max(0, min(self.limit - len(self._held), self._room())) if self._open else 0
+            return max(0, min(self.limit - len(self._held), self._room().urgent)) if self._open else 0
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether there is room for messages of the first lane alone."""
+        with self._lock:
+            return self._room().all <= 0
 
     @property
     def held(self) -> int:
@@ -142,14 +164,16 @@ class Ledger:
             most, room = self.limit - len(self._held), self._room()
             self._takes += 1
             self._taking = prefix = f"{self._takes}."
+            turn, rest = divmod(self._takes, BACKWARDS_EVERY)
         try:
-            backwards = int(self._takes % BACKWARDS_EVERY == 0)
-            args = [self.id, self._lease_ms, prefix, most, room, MAX_MESSAGE_BYTES, WAKE, backwards]
+            first = 0 if rest else len(LANES) - 1 - turn % (len(LANES) - 1)
+            args = [self.id, self._lease_ms, prefix, most, *room, MAX_MESSAGE_BYTES, WAKE, first]
             args += [TICKET_PREFIX, JOB_KEY_PREFIX, SEEDS_KEY_PREFIX, MESSAGE_TEMPLATE]
             answer = self._run("take", [self.key, WORKERS_KEY, *LANES, *BEHIND_KEYS], args)
             taken = [Taken(tag.decode(), lane.decode(), size, text, seeds) for tag, lane, size, text, seeds in answer]
             with self._lock:
-                self._held.update((message.tag, max(1, message.seeds)) for message in taken)
+                for message in taken:
+                    self._held[message.tag] = Load(max(1, message.seeds), message.lane == QUEUE)
         finally:
             with self._lock:
                 self._taking = ""
@@ -158,8 +182,8 @@ class Ledger:
     def weigh(self, tag: str, seeds: int) -> None:
         """Note how many seeds a message has that was taken for one."""
         with self._lock:
-            if tag in self._held:
-                self._held[tag] = seeds
+            if load := self._held.get(tag):
+                self._held[tag] = load._replace(seeds=seeds)
 
     def settled(self, tag: str) -> None:
         """Note that the message has been acknowledged together with its result."""
@@ -239,8 +263,10 @@ class Ledger:
         """Close the connections."""
         self._redis.close()
 
-    def _room(self) -> int:
-        return self.seeds - sum(self._held.values())
+    def _room(self) -> Room:
+        loads = self._held.values()
+        urgent = sum(load.seeds for load in loads if load.is_urgent)
+        return Room(self.seeds - sum(load.seeds for load in loads), self.seeds - urgent)
 
     def _let_go(self, tag: str, *, back: bool) -> None:
         with self._lock:

@@ -11,6 +11,7 @@ All of kombu's private names that this relies on are in PRIVATE; a test holds th
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from queue import Empty
 from typing import Any
 
@@ -45,6 +46,9 @@ PRIVATE = {
 PAUSE_S = 0.5
 """Pause after Redis refused, so that a queue that cannot be taken from does not keep the worker spinning."""
 
+CROWDED_S = 0.02
+"""Pause between two looks for urgent messages while there is room for no others."""
+
 RAW_KEPT = 20_000
 """Characters of a malformed message that its dead letter keeps."""
 
@@ -55,8 +59,16 @@ class QoS(virtual.QoS):  # type: ignore[misc]  # kombu has no types
     channel: Channel
 
     def can_consume(self) -> bool:
-        """Return whether the ledger has room for a message."""
-        return self.channel.ledger.free > 0
+        """Return whether the ledger has room for any message.
+
+        While it has room for urgent ones alone, a stand-in in their lane would end a wait at once, again and again: so
+        nothing is waited for then, but looked for. An acknowledgement wakes the loop, which asks here again.
+        """
+        ledger = self.channel.ledger
+        if ledger.free > 0 and ledger.is_crowded:
+            self.channel.look_soon()
+            return False
+        return bool(ledger.free > 0)
 
     def ack(self, delivery_tag: str) -> None:
         """Settle a message, unless the task has done so together with its result."""
@@ -80,7 +92,21 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]  # kombu has no types
 
     QoS = QoS
     ledger: Ledger
+    _looks_soon = False
     from_transport_options = (*kombu_redis.Channel.from_transport_options, "ledger")
+
+    def look_soon(self) -> None:
+        """Look for urgent messages in a moment, unless that is to be done already."""
+        loop = getattr(self.connection, "loop", None)
+        if loop is not None and not self._looks_soon:
+            self._looks_soon = True
+            loop.call_later(CROWDED_S, self._look)
+
+    def _look(self) -> None:
+        self._looks_soon = False
+        if not self.closed and self.ledger.free:
+            with suppress(Empty):
+                self._take_and_deliver()
 
     def _brpop_start(self, timeout: float | None = None) -> None:
         """Wait for a message in the first lane; there is one, or a stand-in, while any lane of ours has messages."""
@@ -163,6 +189,12 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]  # kombu has no ty
     """The transport; its option ``ledger`` is the worker's."""
 
     Channel = Channel
+    loop: Any = None
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        """Keep the loop, for what is done later."""
+        self.loop = loop
+        super().register_with_event_loop(connection, loop)
 
     def establish_connection(self) -> Any:
         """Connect; wait here for a Redis that does not answer or takes no writes.

@@ -2,12 +2,13 @@
 -- ticket stands, the next of its chunks is written out as a message, and the ticket goes to the back of its lane, or
 -- away with the last chunk: so jobs of one lane take turns. Should this break off half-way, a chunk comes twice.
 -- KEYS: messages held, workers; lanes, the first one first; of each lane the chunks behind its tickets.
--- ARGV: worker id, lease ms, prefix of the tags, most messages, most seeds, most bytes of a message, wake text,
--- backwards ('1'), text before a job's id in its ticket, prefixes of job records and of seeds, template of a message.
+-- ARGV: worker id, lease ms, prefix of the tags, most messages, most seeds in all and of the first lane, most bytes of a
+-- message, wake text, number of the lane to begin with, text before a job's id in its ticket, prefixes of job records and
+-- of seeds, template of a message.
 -- Returns tag, lane, bytes, text and seeds of each, 0 if they are not known; a text that is too long is cut to that many
 -- bytes, here and in the hash.
 local MOST_PASSED = 1000 -- tickets of jobs that want nothing any more, in one step; the others are met in the next
-local most, room, number, passed, taken = tonumber(ARGV[4]), tonumber(ARGV[5]), 0, 0, {}
+local most, room, urgent, number, passed, taken = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), 0, 0, {}
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('ZADD', KEYS[2], 'GT', string.format('%.0f', now + ARGV[2]), ARGV[1])
@@ -16,7 +17,7 @@ local lanes = (#KEYS - 2) / 2
 -- Seeds of a job as producer/seeds.py packs them, between commas: some, from one on. Lua writes whole numbers of up to
 -- 14 digits as such, here and below.
 local function seeds_of(job, first, count)
-  local key, seeds = ARGV[11] .. job, {}
+  local key, seeds = ARGV[12] .. job, {}
   local start, step = string.match(redis.call('GETRANGE', key, 0, 40), '^(%d+)%.%.%d+%.*(%d*)$')
   if start then
     start, step = tonumber(start), tonumber(step) or 1
@@ -34,14 +35,14 @@ end
 
 -- The next chunk of a job: its message, its seeds, its number, and how many are left behind it; nil if there is none.
 local function next_chunk(job)
-  local status, expires, sent, chunks, size, total, lane = unpack(redis.call('HMGET', ARGV[10] .. job,
+  local status, expires, sent, chunks, size, total, lane = unpack(redis.call('HMGET', ARGV[11] .. job,
     'status', 'expires_ms', 'sent', 'chunks', 'chunk_size', 'total', 'lane'))
   if (status ~= 'queued' and status ~= 'running') or now >= tonumber(expires) or tonumber(sent) >= tonumber(chunks) then
     return nil
   end
   local first = sent * size
   local count = math.min(size, total - first)
-  local text = string.gsub(ARGV[12], '@(%l+)@', {
+  local text = string.gsub(ARGV[13], '@(%l+)@', {
     task = chunks == '1' and job or (job .. '.' .. sent),
     job = job,
     innerjob = job,
@@ -58,15 +59,20 @@ local function keep(lane, text, bytes, seeds)
   local tag = ARGV[3] .. number
   redis.call('HSET', KEYS[1], tag, lane .. text)
   taken[#taken + 1] = {tag, KEYS[3 + lane], bytes, text, seeds}
-  number, room = number + 1, room - math.max(1, seeds > 0 and seeds or (bytes - 1200) / 16)
+  local weight = math.max(1, seeds > 0 and seeds or (bytes - 1200) / 16)
+  number, room, urgent = number + 1, room - weight, urgent - (lane == 0 and weight or 0)
 end
 
 local function take_of_job(lane, job)
   local known, chunk = pcall(next_chunk, job) -- a record that is none must not keep others from being taken
+  local reason = not known and tostring(type(chunk) == 'table' and chunk.err or chunk)
+  if reason and string.find(reason, 'NOPERM') then
+    error(reason) -- that is the user's fault, and no ticket's
+  end
   local left = 0
   if known and chunk then
     keep(lane, chunk.text, #chunk.text, chunk.seeds)
-    redis.call('HSET', ARGV[10] .. job, 'sent', chunk.number + 1)
+    redis.call('HSET', ARGV[11] .. job, 'sent', chunk.number + 1)
     left = chunk.left
   else
     passed = passed + 1
@@ -83,19 +89,22 @@ local function take_of_job(lane, job)
   end
 end
 
+local first = tonumber(ARGV[9])
 for turn = 0, lanes - 1 do
-  local lane = ARGV[8] == '1' and lanes - 1 - turn or turn
-  while number < most and room > 0 and passed < MOST_PASSED do
+  local lane = turn == 0 and first or turn <= first and turn - 1 or turn
+  while number < most and (lane == 0 and urgent or room) > 0 and passed < MOST_PASSED do
     local text = redis.call('LINDEX', KEYS[3 + lane], -1)
     if not text then
       break
     end
-    local job = string.match(text, '^' .. ARGV[9] .. '([%w_-]+)$')
+    local job = string.match(text, '^' .. ARGV[10] .. '([%w_-]+)$')
     if job then
       take_of_job(lane, job)
     else
-      if text ~= ARGV[7] then
-        keep(lane, string.sub(text, 1, ARGV[6]), #text, 0)
+      if text ~= ARGV[8] then
+        keep(lane, string.sub(text, 1, ARGV[7]), #text, 0)
+      else
+        passed = passed + 1
       end
       redis.call('RPOP', KEYS[3 + lane])
     end
@@ -104,7 +113,7 @@ end
 if redis.call('LLEN', KEYS[3]) == 0 then
   for lane = 1, lanes - 1 do
     if redis.call('LLEN', KEYS[3 + lane]) > 0 then
-      redis.call('RPUSH', KEYS[3], ARGV[7])
+      redis.call('RPUSH', KEYS[3], ARGV[8])
       break
     end
   end
