@@ -102,6 +102,19 @@ def test_the_interactive_lane_comes_first_and_bulk_does_not_starve(redis_: Any, 
     assert [text for text in order if text.startswith("fast")] == [f"fast {n:02}" for n in range(14)]
 
 
+def test_lanes_that_are_less_urgent_take_turns_at_coming_first(redis_: Any, make: Make) -> None:
+    ledger = make(limit=1)
+    fill(redis_, *(f"fast {n}" for n in range(40)))
+    for lane in LANES[1:]:
+        fill(redis_, *(f"{LANES.index(lane)}" for _ in range(4)), lane=lane)
+    order = []
+    for _ in range(4 * BACKWARDS_EVERY):
+        (message,) = ledger.take()
+        order.append(message.text.decode())
+        ledger.settle(message.tag)
+    assert {text for text in order if not text.startswith("fast")} == {"1", "2", "3"}
+
+
 def test_while_any_lane_has_messages_the_first_one_is_not_empty(redis_: Any, make: Make) -> None:
     ledger = make(limit=2)
     fill(redis_, *"abcde", lane=BULK)

@@ -166,8 +166,7 @@ class Ledger:
             self._taking = prefix = f"{self._takes}."
             turn, rest = divmod(self._takes, BACKWARDS_EVERY)
         try:
-            first = 0 if rest else len(LANES) - 1 - turn % (len(LANES) - 1)
-            args = [self.id, self._lease_ms, prefix, most, *room, MAX_MESSAGE_BYTES, WAKE, first]
+            args = [self.id, self._lease_ms, prefix, most, *room, MAX_MESSAGE_BYTES, WAKE, -1 if rest else turn]
             args += [TICKET_PREFIX, JOB_KEY_PREFIX, SEEDS_KEY_PREFIX, MESSAGE_TEMPLATE]
             answer = self._run("take", [self.key, WORKERS_KEY, *LANES, *BEHIND_KEYS], args)
             taken = [Taken(tag.decode(), lane.decode(), size, text, seeds) for tag, lane, size, text, seeds in answer]

@@ -3,8 +3,8 @@
 -- away with the last chunk: so jobs of one lane take turns. Should this break off half-way, a chunk comes twice.
 -- KEYS: messages held, workers; lanes, the first one first; of each lane the chunks behind its tickets.
 -- ARGV: worker id, lease ms, prefix of the tags, most messages, most seeds in all and of the first lane, most bytes of a
--- message, wake text, number of the lane to begin with, text before a job's id in its ticket, prefixes of job records and
--- of seeds, template of a message.
+-- message, wake text, a number if this take is to begin with another than the first lane, else -1 (the number says whose
+-- turn it is), text before a job's id in its ticket, prefixes of job records and of seeds, template of a message.
 -- Returns tag, lane, bytes, text and seeds of each, 0 if they are not known; a text that is too long is cut to that many
 -- bytes, here and in the hash.
 local MOST_PASSED = 1000 -- tickets of jobs that want nothing any more, in one step; the others are met in the next
@@ -66,7 +66,7 @@ end
 local function take_of_job(lane, job)
   local known, chunk = pcall(next_chunk, job) -- a record that is none must not keep others from being taken
   local reason = not known and tostring(type(chunk) == 'table' and chunk.err or chunk)
-  if reason and string.find(reason, 'NOPERM') then
+  if reason and (string.find(reason, 'NOPERM') or string.find(reason, 'permission')) then
     error(reason) -- that is the user's fault, and no ticket's
   end
   local left = 0
@@ -89,7 +89,18 @@ local function take_of_job(lane, job)
   end
 end
 
-local first = tonumber(ARGV[9])
+-- The lane to begin with: of those that have messages each in turn, beginning with the last.
+local function first_lane(turn)
+  local others = {}
+  for lane = lanes - 1, turn < 0 and lanes or 1, -1 do
+    if redis.call('LLEN', KEYS[3 + lane]) > 0 then
+      others[#others + 1] = lane
+    end
+  end
+  return #others > 0 and others[turn % #others + 1] or 0
+end
+
+local first = first_lane(tonumber(ARGV[9]))
 for turn = 0, lanes - 1 do
   local lane = turn == 0 and first or turn <= first and turn - 1 or turn
   while number < most and (lane == 0 and urgent or room) > 0 and passed < MOST_PASSED do
