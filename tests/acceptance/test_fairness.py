@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
+from celery import Celery
+
 from producer import Client
+from tests.benchmarks.measure import cpu_s
 from tests.torture.bench import Bench, wait_until
 from tests.torture.stand_in import Plan
 
@@ -37,3 +42,19 @@ def test_jobs_of_one_priority_share_the_worker_whoever_came_first(own_bench: Ben
         assert large.refresh().counts.done < 800, "it went on beside it, and not before it"
         own_bench.check(small)
         large.cancel()
+
+
+def test_a_worker_with_its_hands_full_answers_remote_control_and_does_not_spin(own_bench: Bench) -> None:
+    """kombu leaves what is published unread while no message is taken, and its loop spins over it."""
+    worker = own_bench.worker(Plan(ms_per_seed=500.0))
+    app = Celery(broker=own_bench.endpoints.redis_url, set_as_current=False)
+    with Client(own_bench.endpoints.redis_url) as client:
+        bulk = client.submit(range(1000), priority="bulk")
+        wait_until(lambda: own_bench.held_by(worker) == 4, "four batches in hand")
+        time.sleep(0.5)
+        assert len(app.control.ping(timeout=3)) == 1
+        before = cpu_s([worker.pid])
+        time.sleep(2)
+        assert cpu_s([worker.pid]) - before < 1.0, "of two seconds"
+        bulk.cancel()
+    app.close()

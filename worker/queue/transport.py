@@ -36,7 +36,7 @@ SCHEMES = {"redis": "seedmill", "rediss": "seedmills", "redis+socket": "seedmill
 PRIVATE = {
     kombu_redis.Channel: ("_brpop_start", "_brpop_read", "_flush_brpop_reauth", "_size", "_on_connection_disconnect"),
     kombu_redis.MultiChannelPoller: ("_register_BRPOP", "_update_brpop_polling", "_pause_brpop", "on_readable"),
-    kombu_redis.Transport: ("register_with_event_loop",),
+    kombu_redis.Transport: ("__init__", "register_with_event_loop"),
     virtual.QoS: ("append", "ack", "reject", "can_consume", "restore_unacked_once", "restore_visible"),
     virtual.Channel: ("basic_consume", "basic_ack", "basic_reject", "close"),
     virtual.Transport: ("establish_connection", "_deliver"),
@@ -46,7 +46,7 @@ PRIVATE = {
 PAUSE_S = 0.5
 """Pause after Redis refused, so that a queue that cannot be taken from does not keep the worker spinning."""
 
-CROWDED_S = 0.02
+CROWDED_S = 0.05
 """Pause between two looks for urgent messages while there is room for no others."""
 
 RAW_KEPT = 20_000
@@ -65,10 +65,7 @@ class QoS(virtual.QoS):  # type: ignore[misc]  # kombu has no types
         nothing is waited for then, but looked for. An acknowledgement wakes the loop, which asks here again.
         """
         ledger = self.channel.ledger
-        if ledger.free > 0 and ledger.is_crowded:
-            self.channel.look_soon()
-            return False
-        return bool(ledger.free > 0)
+        return ledger.free > 0 and not ledger.is_crowded
 
     def ack(self, delivery_tag: str) -> None:
         """Settle a message, unless the task has done so together with its result."""
@@ -92,19 +89,11 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]  # kombu has no types
 
     QoS = QoS
     ledger: Ledger
-    _looks_soon = False
     from_transport_options = (*kombu_redis.Channel.from_transport_options, "ledger")
 
-    def look_soon(self) -> None:
-        """Look for urgent messages in a moment, unless that is to be done already."""
-        loop = getattr(self.connection, "loop", None)
-        if loop is not None and not self._looks_soon:
-            self._looks_soon = True
-            loop.call_later(CROWDED_S, self._look)
-
-    def _look(self) -> None:
-        self._looks_soon = False
-        if not self.closed and self.ledger.free:
+    def look(self) -> None:
+        """Take urgent messages while there is room for no others."""
+        if self.active_queues and self.ledger.free and self.ledger.is_crowded:
             with suppress(Empty):
                 self._take_and_deliver()
 
@@ -185,16 +174,39 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]  # kombu has no types
         raise NotImplementedError("this transport delivers to consumers only")
 
 
+class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]  # kombu has no types
+    """What the loop does when a connection has something."""
+
+    def on_readable(self, fileno: int) -> Any:
+        """Read what is published to us also while no message is taken.
+
+        kombu leaves that unread then, and the loop spins over it until there is room again.
+        """
+        channel, kind = self._fd_to_chan.get(fileno, (None, ""))
+        return channel.handlers[kind]() if kind == "LISTEN" else super().on_readable(fileno)
+
+    def look(self) -> None:
+        """Look for urgent messages."""
+        for channel in list(self._channels):
+            channel.look()
+
+
 class Transport(kombu_redis.Transport):  # type: ignore[misc]  # kombu has no types
     """The transport; its option ``ledger`` is the worker's."""
 
     Channel = Channel
-    loop: Any = None
+    _looks: Any = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.cycle = Poller()
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
-        """Keep the loop, for what is done later."""
-        self.loop = loop
+        """Have the loop look for urgent messages as well."""
         super().register_with_event_loop(connection, loop)
+        if Transport._looks is not None:  # those of a connection before this one
+            Transport._looks.cancel()
+        Transport._looks = loop.call_repeatedly(CROWDED_S, self.cycle.look)
 
     def establish_connection(self) -> Any:
         """Connect; wait here for a Redis that does not answer or takes no writes.
