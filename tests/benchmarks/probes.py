@@ -58,8 +58,11 @@ def behind_proxy(world: World, spec: ModelSpec, seeds: Sequence[int], each_way_m
         system = stack.enter_context(Seedmill(world, spec, url=f"redis://127.0.0.1:{port}/0"))
         call = system.modes()["range"]
         call(seeds[:32])
-        ways = {"range": call, "lone": lone_jobs(system.client)}
-        return {mode: meter(partial(way, seeds), {"proxy": [process.pid]}) for mode, way in ways.items()}
+        found = {}
+        for mode, way in {"range": call, "lone": lone_jobs(system.client)}.items():
+            system.forget()
+            found[mode] = meter(partial(way, seeds), {"proxy": [process.pid]})
+        return found
 
 
 def lone_jobs(client: Client) -> Callable[[Sequence[int]], None]:
@@ -88,7 +91,9 @@ def memory(world: World, spec: ModelSpec, count: int, slow_s: float = SLOW_S) ->
 
 def peaks(system: Seedmill, count: int, limit_s: float) -> dict[str, float]:
     """Return a worker's peak after its first seed and after a job, and how much of that was done in the time."""
+    system.forget()
     system.lone(FIRST_SEED)
+    system.forget()
     start_mb = peak_mb(system.pids)
     job = system.client.submit(range(FIRST_SEED, FIRST_SEED + count))
     deadline = time.monotonic() + limit_s

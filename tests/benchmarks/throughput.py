@@ -56,6 +56,8 @@ class Run:
         self.options = options
         self.bucket = Bucket(world.endpoints)
         self.sizes = QUICK if options.quick else SIZES
+        self.failed: list[str] = []
+        """Probes that gave no figure."""
         self._started = time.monotonic()
 
     def results(self) -> dict[str, Any]:
@@ -65,7 +67,11 @@ class Run:
             found["models"][model] = self.compare(model)
         for probe in [name for name in PROBES if name in self.options.only]:
             self.say(probe)
-            found[probe] = rounded(self.probe(probe))
+            try:
+                found[probe] = rounded(self.probe(probe))
+            except Exception as error:  # what has been measured so far is not lost for it
+                console.print_exception()
+                self.failed.append(f"{probe}: {error!r}")
         found["bars"] = report.bars(found)
         return found
 
@@ -139,7 +145,8 @@ def main() -> None:
     options = arguments()
     with ending_on_signals(), tempfile.TemporaryDirectory() as name, running_stack(Path(name) / "stack") as stack:
         stack.start_servers()
-        results = Run(World(stack, Path(name), usable_cores()), options).results()
+        run = Run(World(stack, Path(name), usable_cores()), options)
+        results = run.results()
     report.print_tables(results, console)
     if options.out:
         options.out.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -148,6 +155,8 @@ def main() -> None:
         report.README.write_text(report.put_into(report.README.read_text("utf-8"), results), encoding="utf-8")
     if any(measured["void"] for measured in results["models"].values()):
         sys.exit("some figures are void: what was made is not what it should be")
+    if run.failed:
+        sys.exit("; ".join(run.failed))
 
 
 if __name__ == "__main__":
