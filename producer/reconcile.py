@@ -92,12 +92,8 @@ def looks_complete(client: redis.Redis) -> bool:
     """
     connection: Any = client
     jobs, _ = active_jobs(client)
-    owed = 0
-    for start in range(0, len(jobs), PAGE):
-        pipe = connection.pipeline(transaction=False)
-        for job in jobs[start : start + PAGE]:
-            pipe.hmget(job_key(job), "chunks", "ended")
-        owed += sum(int(chunks) - int(ended or 0) for chunks, ended in pipe.execute() if chunks)
+    numbers = (numbers for _, numbers in _fields(client, jobs, "chunks", "ended"))
+    owed = sum(int(chunks) - int(ended or 0) for chunks, ended in numbers if chunks)
     call = queue_status()
     seen = parse_queue_status(connection.register_script(call.script)(keys=call.keys, args=call.args))
     return seen.waiting + seen.held >= owed
@@ -111,31 +107,31 @@ def active_jobs(client: redis.Redis) -> tuple[list[str], int]:
     jobs = connection.zrange(ACTIVE_KEY, 0, -1)
     seconds, microseconds = connection.time()
     now_ms = seconds * 1000 + microseconds // 1000
-    for start in range(0, len(jobs), PAGE):
-        page = jobs[start : start + PAGE]
-        pipe = connection.pipeline(transaction=False)
-        for job in page:
-            pipe.hmget(job_key(job), "status", "expires_ms")
-        for job, (status, expires_ms) in zip(page, pipe.execute(), strict=True):
-            alive = status in ("queued", "running") and now_ms < int(expires_ms)
-            (found if alive else gone).append(job)
+    for job, (status, expires_ms) in _fields(client, jobs, "status", "expires_ms"):
+        alive = status in ("queued", "running") and now_ms < int(expires_ms)
+        (found if alive else gone).append(job)
     if gone:
         connection.zrem(ACTIVE_KEY, *gone)
     return found, len(gone)
 
 
 def _extents(client: redis.Redis, jobs: list[str]) -> Extents:
-    connection: Any = client
     extents = {}
+    for job, (chunks, sent) in _fields(client, jobs, "chunks", "sent"):
+        if chunks:  # a job that came as a message was sent whole, and its record says nothing of that
+            extents[job] = int(chunks), int(chunks if sent is None else sent)
+    return extents
+
+
+def _fields(client: redis.Redis, jobs: list[str], *names: str) -> Iterator[tuple[str, list[Any]]]:
+    """Yield each job with these fields of its record, read page by page."""
+    connection: Any = client
     for start in range(0, len(jobs), PAGE):
         page = jobs[start : start + PAGE]
         pipe = connection.pipeline(transaction=False)
         for job in page:
-            pipe.hmget(job_key(job), "chunks", "sent")
-        for job, (chunks, sent) in zip(page, pipe.execute(), strict=True):
-            if chunks:  # a job that came as a message was sent whole, and its record says nothing of that
-                extents[job] = int(chunks), int(chunks if sent is None else sent)
-    return extents
+            pipe.hmget(job_key(job), *names)
+        yield from zip(page, pipe.execute(), strict=True)
 
 
 def _missing(client: redis.Redis, extents: Extents, found: Found) -> set[Missing]:

@@ -22,9 +22,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.torture.stand_in import StandIn
 from worker import logs
 from worker.model.engine import Engine
-from worker.model.generated import Generated, ModelInfo
+from worker.model.generated import Generated
 from worker.model.latents import draw_latents
 from worker.service import ServedModel, Service
 from worker.settings import WorkerSettings
@@ -36,20 +37,14 @@ BANK = 64
 CALL_MS, SEED_MS = 8.0, 0.3
 """What a call and each seed in it cost on the stand-in."""
 
-FAST_INFO = ModelInfo(
+FAST_INFO = dataclasses.replace(
+    StandIn.info,
     id="fast-device-0123456789abcdef",
     name="fast-device",
-    architecture="stand-in/1",
-    precision="fp32",
     trained=True,
-    weights="",
-    checkpoint_sha256="0" * 64,
-    tokenizer_sha256="0" * 64,
     latent_dim=1024,
     vocab_size=1266,
     image_size=256,
-    device="cpu",
-    parameters=0,
 )
 
 
