@@ -9,13 +9,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from producer import dead, records
-from producer.client import Client, poll_delays
+from producer.client import Client
 from producer.connection import connect_async, translated
 from producer.contract import JobStatus, Priority
 from producer.dead import DeadLetter
 from producer.errors import JobConflict, JobFailed, JobNotFound, JobTimeout
 from producer.job import JobRecord, JobView, check_timeout
 from producer.message import SeedResult, decode_chunk_results
+from producer.pace import Pace
 from producer.queue import QueueStatus, parse_queue_status, queue_status
 from producer.reconcile import Reconciliation
 from producer.seeds import Seeds
@@ -42,12 +43,15 @@ class AsyncJob(JobView):
     async def _watch(self, timeout: float | None, *, place: bool) -> AsyncIterator[Self]:
         check_timeout(timeout)
         started = time.monotonic()
-        for delay in poll_delays():
+        pace = Pace(started)
+        while True:
             self._record = await self._client._read(self.id, place=place)
             yield self
             if self.status.is_terminal:
                 return
-            left = delay if timeout is None else timeout - (time.monotonic() - started)
+            now = time.monotonic()
+            delay = pace.delay(self, now)
+            left = delay if timeout is None else timeout - (now - started)
             if left <= 0:
                 raise JobTimeout(self, timeout or 0.0)
             await asyncio.sleep(min(delay, left))

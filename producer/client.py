@@ -18,25 +18,11 @@ from producer.dead import DeadLetter
 from producer.errors import JobConflict, JobFailed, JobNotFound, JobTimeout
 from producer.job import JobRecord, JobView, check_timeout
 from producer.message import SeedResult, decode_chunk_results
+from producer.pace import Pace
 from producer.queue import QueueStatus, parse_queue_status, queue_status
 from producer.reconcile import Reconciliation, reconcile
 from producer.seeds import Seeds
 from producer.settings import ProducerSettings
-
-POLL_FIRST_S = 0.002
-POLL_MAX_S = 0.5
-POLL_GROWTH = 1.15
-
-
-def poll_delays() -> Iterator[float]:
-    """Yield the seconds between polls: short at first, for lone seeds, then growing to half a second.
-
-    With this growth a wait lasts at most about a seventh longer than the job.
-    """
-    delay = POLL_FIRST_S
-    while True:
-        yield delay
-        delay = min(delay * POLL_GROWTH, POLL_MAX_S)
 
 
 class Job(JobView):
@@ -68,12 +54,15 @@ class Job(JobView):
     def _watch(self, timeout: float | None, *, place: bool) -> Iterator[Self]:
         check_timeout(timeout)
         started = time.monotonic()
-        for delay in poll_delays():
+        pace = Pace(started)
+        while True:
             self._record = self._client._read(self.id, place=place)
             yield self
             if self.status.is_terminal:
                 return
-            left = delay if timeout is None else timeout - (time.monotonic() - started)
+            now = time.monotonic()
+            delay = pace.delay(self, now)
+            left = delay if timeout is None else timeout - (now - started)
             if left <= 0:
                 raise JobTimeout(self, timeout or 0.0)
             time.sleep(min(delay, left))

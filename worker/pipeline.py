@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from typing import Any, Protocol
 
 import structlog
@@ -43,8 +44,12 @@ class Model(Protocol):
         """Return the latent of each seed, in order; called from any thread, while the device works."""
         ...
 
-    def generate(self, seeds: Sequence[int], latents: Sequence[Any]) -> list[Generated]:
-        """Return one result per seed, in order, from what :meth:`draw` gave for it; called from one thread."""
+    def generate(self, seeds: Sequence[int], latents: Sequence[Any], free: Callable[[], None]) -> list[Generated]:
+        """Return one result per seed, in order, from what :meth:`draw` gave for it.
+
+        It is called for one batch at a time; once it has called ``free``, which it need not, for the next one too, from
+        another thread.
+        """
         ...
 
 
@@ -70,15 +75,16 @@ class Pipeline:
         self._handover = threading.BoundedSemaphore(HANDOVER_BATCHES * max_batch)
         self._orders: weakref.WeakSet[Order] = weakref.WeakSet()
         self._lock = threading.Lock()
-        self._device_since: float | None = None
+        self._running: dict[int, float] = {}
+        """When the batches that the device has were given to it."""
 
     @property
     def device_busy_s(self) -> float:
-        """Seconds since the device was given the batch that it works on; 0 if it has none, infinite if it has ended."""
+        """Seconds that the device has had its oldest batch; 0 if it has none, infinite if it has ended."""
         if self._batcher.has_broken:
             return math.inf
-        since = self._device_since
-        return 0.0 if since is None else time.monotonic() - since
+        now = time.monotonic()
+        return now - min(list(self._running.values()), default=now)
 
     def start(self) -> None:
         """Begin to work."""
@@ -149,25 +155,25 @@ class Pipeline:
         for order in orders:
             order.give_back(reason)
 
-    def _run_batch(self, waiting: list[Work]) -> None:
+    def _run_batch(self, waiting: list[Work], free: Callable[[], None]) -> None:
         try:
             if batch := [item for item in waiting if item.begin()]:
-                self._generate_batch(batch)
+                self._generate_batch(batch, free)
         except BaseException as error:  # the device thread lives on, and nobody waits in vain
             for item in waiting:
                 item.end(GivenBack(f"the batch was left by {type(error).__name__}", counts=True))
             with suppress(Exception):  # it may be one that cannot be told
                 log.exception("batch left by an error", action="batch_escaped")
 
-    def _generate_batch(self, batch: list[Work]) -> None:
+    def _generate_batch(self, batch: list[Work], free: Callable[[], None]) -> None:
         started = time.perf_counter()
         for item in batch:
             item.timings["queue_ms"] = milliseconds(item.entered)
-        self._device_since = time.monotonic()
+        self._running[id(batch)] = time.monotonic()
         try:
-            generated = generate_each(self._generate, batch)
+            generated = generate_each(partial(self._generate, free), batch)
         finally:
-            self._device_since = None
+            del self._running[id(batch)]
         spent = milliseconds(started)
         log.debug("batch generated", action="batch_generated", seeds=len(batch), ms=spent)
         for item, result in zip(batch, generated, strict=True):
@@ -177,10 +183,10 @@ class Pipeline:
             else:
                 self._hand_over(item, result)
 
-    def _generate(self, batch: Sequence[Work]) -> list[Generated]:
+    def _generate(self, free: Callable[[], None], batch: Sequence[Work]) -> list[Generated]:
         try:
             self._draw(batch)  # of work that was hastened before its own order had come to that
-            return self._model.generate([item.seed for item in batch], [item.latent for item in batch])
+            return self._model.generate([item.seed for item in batch], [item.latent for item in batch], free)
         except Exception:
             raise
         except BaseException as error:  # SystemExit and its like, which would end the device thread

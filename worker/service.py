@@ -34,6 +34,7 @@ from worker.app import build_app
 from worker.chunk import ChunkRunner
 from worker.errors import GivenBack
 from worker.manifest import ManifestWriter
+from worker.memory import keep_freed_memory
 from worker.pipeline import Model, Pipeline
 from worker.publish import Publisher
 from worker.queue.gate import Gate
@@ -86,6 +87,7 @@ class Service:
         signal.signal(
             signal.SIGTERM, _leave
         )  # until the queue is served; process 1 of a container ignores it otherwise
+        keep_freed_memory()
         self.check_queue()
         self.check_storage()
         self.load_model()

@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from tests.torture.stand_in import StandIn
 from worker import logs
+from worker.model.decoders import unheard
 from worker.model.engine import Engine
 from worker.model.generated import Generated
 from worker.model.latents import draw_latents
@@ -51,7 +52,9 @@ FAST_INFO = dataclasses.replace(
 class Loaded(ServedModel, Protocol):
     """A model that draws latents itself where it is given none."""
 
-    def generate(self, seeds: Sequence[int], latents: Any = None) -> list[Generated]:
+    def generate(
+        self, seeds: Sequence[int], latents: Any = None, free: Callable[[], None] = unheard
+    ) -> list[Generated]:
         """Return one result per seed, in order."""
         ...
 
@@ -76,11 +79,14 @@ class FastDevice:
         """Return a latent per seed, as a real model does."""
         return draw_latents(seeds, self.info.latent_dim).unbind()
 
-    def generate(self, seeds: Sequence[int], latents: Any = None) -> list[Generated]:
+    def generate(
+        self, seeds: Sequence[int], latents: Any = None, free: Callable[[], None] = unheard
+    ) -> list[Generated]:
         """Return a picture per seed, after the time that one device would take for them."""
         with self._lock, self._shared.open("a") as file:  # closing it ends the lock
             fcntl.flock(file, fcntl.LOCK_EX)
             time.sleep((CALL_MS + SEED_MS * len(seeds)) / 1000)
+        free()
         return [self._one(seed) for seed in seeds]
 
     def _one(self, seed: int) -> Generated:

@@ -98,7 +98,7 @@ class StandIn:
         """Return a latent per seed, which this model does without."""
         return [None for _ in seeds]
 
-    def generate(self, seeds: Sequence[int], latents: Sequence[None]) -> list[Generated]:
+    def generate(self, seeds: Sequence[int], latents: Sequence[None], free: object) -> list[Generated]:
         """Return a picture per seed, after the time that it takes."""
         return [self._one(seed) for seed in seeds]
 

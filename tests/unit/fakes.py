@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -46,7 +46,7 @@ class FakeModel:
         """Return a latent per seed."""
         return [f"latent of {seed}" for seed in seeds]
 
-    def generate(self, seeds: Sequence[int], latents: Sequence[str]) -> list[Generated]:
+    def generate(self, seeds: Sequence[int], latents: Sequence[str], free: Callable[[], None]) -> list[Generated]:
         """Return a result per seed, or raise."""
         assert list(latents) == [f"latent of {seed}" for seed in seeds]
         self.batches.append(list(seeds))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,7 @@ def test_the_self_check_refuses_a_model_whose_results_depend_on_the_company(
 ) -> None:
     engine = load(tiny_model)
 
-    def by_company(latents: torch.Tensor) -> tuple[torch.Tensor, list[list[int]]]:
+    def by_company(latents: torch.Tensor, free: object) -> tuple[torch.Tensor, list[list[int]]]:
         pixels = torch.zeros((len(latents), 3, 16, 16), dtype=torch.uint8)
         if len(latents) > 1:
             pixels[odd] = 1
@@ -209,3 +210,44 @@ def test_a_gpu_gives_the_same_bits_in_any_batch(demo_model: Path) -> None:
 
 def test_canonical_shapes_name_their_device() -> None:
     assert all(shape.device == name for name, shape in CANONICAL_SHAPES.items())
+
+
+def test_a_cpu_is_free_for_more_when_a_thread_has_no_more_to_do_and_not_before() -> None:
+    network: Any = Watched()
+    asked, go_on = threading.Semaphore(0), threading.Semaphore(0)
+    freed, done = threading.Event(), threading.Event()
+
+    def decode_pictures(latents: torch.Tensor) -> torch.Tensor:
+        asked.release()
+        assert go_on.acquire(timeout=20)
+        return torch.zeros(len(latents), 3, 2, 2)
+
+    def decode() -> None:
+        decoder.decode(torch.zeros(5, 4), freed.set)
+        done.set()
+
+    network.decode_pictures = decode_pictures
+    decoder = CpuDecoder(network, CANONICAL_SHAPES["cpu"], threads=2)
+    thread = threading.Thread(target=decode)
+    thread.start()
+    for _ in range(3):  # of five pictures two are at work and two, then one, then none wait
+        assert asked.acquire(timeout=20)
+        assert not freed.wait(0.05)
+        go_on.release()
+    for _ in range(2):
+        assert asked.acquire(timeout=20)
+    assert not freed.wait(0.05), "both threads are at work"
+    go_on.release()
+    assert freed.wait(20)
+    assert not done.is_set(), "one picture is at work yet"
+    go_on.release()
+    assert done.wait(20)
+    thread.join()
+
+
+def test_batches_that_overlap_give_the_same_bits(demo: Engine) -> None:
+    wanted = [demo.generate([seed])[0] for seed in range(24)]
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(demo.generate, range(start, start + 12)) for start in (0, 12)]
+        done = [one for half in both for one in half.result()]
+    assert all(same(first, second) for first, second in zip(wanted, done, strict=True))

@@ -189,7 +189,7 @@ def test_after_a_shortage_it_is_looked_whether_the_device_still_gives_the_same(
     decode = engine._decoder.decode
     spoilt: list[bool] = []
 
-    def short(latents: torch.Tensor) -> tuple[torch.Tensor, list[list[int]]]:
+    def short(latents: torch.Tensor, free: object) -> tuple[torch.Tensor, list[list[int]]]:
         engine._decoder.shortages += 1
         pixels, tokens = decode(latents)
         return (pixels ^ 1 if spoilt else pixels), tokens

@@ -108,7 +108,7 @@ def test_finding_the_culprits_costs_few_extra_calls(make: Make, bad: list[int]) 
 
 def test_a_model_that_loses_count_fails_its_seeds_and_not_the_worker(make: Make) -> None:
     class Short(FakeModel):
-        def generate(self, seeds: object, latents: object) -> list[Generated]:
+        def generate(self, seeds: object, latents: object, free: object) -> list[Generated]:
             return []
 
     model = Short()
@@ -237,7 +237,7 @@ def test_a_seed_for_which_memory_does_not_suffice_is_to_be_tried_again_and_that_
     make: Make, error: Exception
 ) -> None:
     class Full(FakeModel):
-        def generate(self, seeds: Sequence[int], latents: Sequence[str]) -> list[Generated]:
+        def generate(self, seeds: Sequence[int], latents: Sequence[str], free: Callable[[], None]) -> list[Generated]:
             raise error
 
     (outcome,) = make(Full(), FakeStore()).process([1], Order())
@@ -249,10 +249,10 @@ def test_a_seed_for_which_memory_does_not_suffice_is_to_be_tried_again_and_that_
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
 def test_what_no_model_should_raise_fails_the_seed_and_not_the_device_thread(make: Make, error: BaseException) -> None:
     class Leaves(FakeModel):
-        def generate(self, seeds: Sequence[int], latents: Sequence[str]) -> list[Generated]:
+        def generate(self, seeds: Sequence[int], latents: Sequence[str], free: Callable[[], None]) -> list[Generated]:
             if 5 in seeds:
                 raise error
-            return super().generate(seeds, latents)
+            return super().generate(seeds, latents, free)
 
     pipeline = make(Leaves(), FakeStore())
     assert [result.status for result in results_of(pipeline, [5, 6])] == ["failed", "succeeded"]
@@ -266,7 +266,7 @@ class Untellable(Exception):
 
 def test_an_error_that_cannot_be_told_ends_its_seed_all_the_same(make: Make) -> None:
     class Odd(FakeModel):
-        def generate(self, seeds: Sequence[int], latents: Sequence[str]) -> list[Generated]:
+        def generate(self, seeds: Sequence[int], latents: Sequence[str], free: Callable[[], None]) -> list[Generated]:
             raise Untellable
 
     pipeline = make(Odd(), FakeStore())
@@ -308,10 +308,10 @@ class Slow(FakeModel):
         super().__init__()
         self.begun, self.go_on = threading.Event(), threading.Event()
 
-    def generate(self, seeds: Sequence[int], latents: Sequence[str]) -> list[Generated]:
+    def generate(self, seeds: Sequence[int], latents: Sequence[str], free: Callable[[], None]) -> list[Generated]:
         self.begun.set()
         self.go_on.wait(20)
-        return super().generate(seeds, latents)
+        return super().generate(seeds, latents, free)
 
 
 def test_a_canceled_order_ends_at_once_even_amid_its_batch_and_publishes_nothing(make: Make) -> None:
@@ -342,6 +342,29 @@ def test_work_can_be_given_back_while_the_device_hangs(make: Make) -> None:
     assert not pipeline.close(0.1), "it says that the device did not end"
     model.go_on.set()
     pool.shutdown()
+
+
+def test_the_device_is_given_the_next_batch_when_it_says_that_it_is_free(make: Make) -> None:
+    class Overlapping(Slow):
+        """Frees the device of its first batch, which then goes on."""
+
+        def generate(self, seeds: Sequence[int], latents: Sequence[str], free: Callable[[], None]) -> list[Generated]:
+            free()
+            if 0 in seeds:
+                return super().generate(seeds, latents, free)
+            return FakeModel.generate(self, seeds, latents, free)
+
+    model = Overlapping()
+    pipeline = make(model, FakeStore(), max_batch=2)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(pipeline.process, [0, 1], Order())
+        assert model.begun.wait(20)
+        results_of(pipeline, [2, 3])
+        assert not first.done()
+        assert pipeline.device_busy_s > 0, "the batch that began first is at work yet"
+        model.go_on.set()
+        assert all(isinstance(outcome, SeedResult) for outcome in first.result(20))
+    assert model.batches == [[2, 3], [0, 1]]
 
 
 def test_published_seeds_are_found_whole_and_torn_ones_are_not(make: Make) -> None:

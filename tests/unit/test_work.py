@@ -7,7 +7,7 @@ import math
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -110,11 +110,11 @@ class Slow(FakeModel):
         self.drawn_by.add(threading.current_thread().name)
         return super().draw(seeds)
 
-    def generate(self, seeds: Sequence[int], latents: Sequence[str]) -> list[Generated]:
-        assert threading.current_thread().name == "device"
+    def generate(self, seeds: Sequence[int], latents: Sequence[str], free: Callable[[], None]) -> list[Generated]:
+        assert threading.current_thread().name.startswith("device")
         self.begun.set()
         assert self.go_on.wait(20)
-        return super().generate(seeds, latents)
+        return super().generate(seeds, latents, free)
 
 
 def in_company(model: Slow, first: Order, second: Order, seeds: Sequence[int]) -> tuple[list[Outcome], list[Outcome]]:
@@ -204,7 +204,7 @@ def test_an_urgent_order_may_come_before_the_latents_are_drawn() -> None:
 
     class SlowAtDrawing(FakeModel):
         def draw(self, seeds: Sequence[int]) -> list[str]:
-            if threading.current_thread().name != "device":
+            if not threading.current_thread().name.startswith("device"):
                 drawing.set()
                 assert go_on.wait(20)
             return super().draw(seeds)
@@ -281,8 +281,8 @@ def test_pixels_are_let_go_of_before_the_upload() -> None:
     seen: list[weakref.ref[object]] = []
 
     class Remembers(FakeModel):
-        def generate(self, seeds: Sequence[int], latents: Sequence[str]) -> list[Generated]:
-            made = super().generate(seeds, latents)
+        def generate(self, seeds: Sequence[int], latents: Sequence[str], free: Callable[[], None]) -> list[Generated]:
+            made = super().generate(seeds, latents, free)
             seen.extend(weakref.ref(one.pixels) for one in made)
             return made
 

@@ -55,14 +55,18 @@ Decoded = tuple[Tensor, list[list[int]]]
 """Pixels uint8 [B, 3, H, W] on the CPU, and the token ids of each row."""
 
 
+def unheard() -> None:
+    """Do nothing: nobody waits to be told that the device is free."""
+
+
 class Decoder(Protocol):
     """Decodes latents in the canonical shape."""
 
     shortages: int
     """How often the device's memory did not suffice."""
 
-    def decode(self, latents: Tensor) -> Decoded:
-        """Return pixels and token ids for latents float32 [B, latent_dim]."""
+    def decode(self, latents: Tensor, free: Callable[[], None] = unheard) -> Decoded:
+        """Return pixels and token ids for latents float32 [B, latent_dim]; calls ``free`` when more can be begun."""
         ...
 
     def decode_tokens(self, latents: Tensor) -> list[list[int]]:
@@ -90,20 +94,28 @@ class CpuDecoder:
             self._free.put(network.replica() if number and isinstance(network, CustomNetwork) else network)
         self._pool = _single_threaded_pool(threads)
 
-    def decode(self, latents: Tensor) -> Decoded:
-        """See :class:`Decoder`."""
-        return _joined(self._run(self._parts, latents))
+    def decode(self, latents: Tensor, free: Callable[[], None] = unheard) -> Decoded:
+        """See :class:`Decoder`; ``free`` is called when a thread finds no more to do."""
+        return _joined(self._run(self._parts, latents, free))
 
     def decode_tokens(self, latents: Tensor) -> list[list[int]]:
         """See :class:`Decoder`."""
-        return _rows_of(self._run(self._parts[:1], latents)[0])
+        return _rows_of(self._run(self._parts[:1], latents, unheard)[0])
 
-    def _run(self, parts: Sequence[Part], latents: Tensor) -> list[list[tuple[Tensor, ...]]]:
+    def _run(self, parts: Sequence[Part], latents: Tensor, free: Callable[[], None]) -> list[list[tuple[Tensor, ...]]]:
+        blocks = [[(compute, block, rows) for block in torch.split(latents, rows)] for rows, compute in parts]
+        waiting = [one for part in blocks for one in part]
+
+        def run(compute: Compute, block: Tensor, rows: int) -> tuple[Tensor, ...]:
+            waiting.pop()  # whichever: it is their number that counts, and this is atomic
+            try:
+                return self._compute(compute, block, rows)
+            finally:
+                if not waiting:
+                    free()
+
         with exact_arithmetic():
-            running = [
-                [self._pool.submit(self._compute, compute, block, rows) for block in torch.split(latents, rows)]
-                for rows, compute in parts
-            ]
+            running = [[self._pool.submit(run, *one) for one in part] for part in blocks]
             return [[future.result() for future in futures] for futures in running]
 
     def _compute(self, compute: Compute, latents: Tensor, rows: int) -> tuple[Tensor, ...]:
@@ -133,13 +145,15 @@ class CudaDecoder:
         self._streams: list[torch.cuda.Stream] = []
         self._thread = started_pool(1, "device", setting="SEEDMILL_DEVICE")
 
-    def decode(self, latents: Tensor) -> Decoded:
-        """See :class:`Decoder`.
+    def decode(self, latents: Tensor, free: Callable[[], None] = unheard) -> Decoded:
+        """See :class:`Decoder`; ``free`` is called when the GPU has none left.
 
         Raises:
             OutOfDeviceMemory: if not even one block fits.
         """
-        return _joined(self._thread.submit(self._run, self._parts, latents).result())
+        done = self._thread.submit(self._run, self._parts, latents).result()
+        free()
+        return _joined(done)
 
     def decode_tokens(self, latents: Tensor) -> list[list[int]]:
         """See :class:`Decoder`."""

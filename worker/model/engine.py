@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from worker.errors import DeviceError, OutOfDeviceMemory, SetupError
-from worker.model.decoders import CanonicalShape, CpuDecoder, CudaDecoder, Decoder, shape_for
+from worker.model.decoders import CanonicalShape, CpuDecoder, CudaDecoder, Decoder, shape_for, unheard
 from worker.model.generated import Generated, ModelInfo
 from worker.model.latents import draw_latents
 from worker.model.loaded import LoadedModel, Precision, load_model
@@ -102,12 +102,16 @@ class Engine:
         """Return the latent of each seed, in order: float32 [latent_dim] on the CPU; may be called from any thread."""
         return list(draw_latents(seeds, self.info.latent_dim).unbind()) if seeds else []
 
-    def generate(self, seeds: Sequence[int], latents: Sequence[Tensor] | None = None) -> list[Generated]:
+    def generate(
+        self, seeds: Sequence[int], latents: Sequence[Tensor] | None = None, free: Callable[[], None] = unheard
+    ) -> list[Generated]:
         """Return one result per seed, in order; each depends on its own seed alone.
 
         Args:
             seeds: which.
             latents: what :meth:`draw` gave for them, if that was done beforehand.
+            free: called when a core has no more to do for these seeds, or the GPU has none: whoever has more may call
+                from another thread then. It may be called more than once, and from any thread.
 
         Raises:
             DecodeError, ArchitectureError: if the network gives what is no picture or no caption.
@@ -119,7 +123,7 @@ class Engine:
         if os.getpid() != self._process:
             raise SetupError("the model was loaded before this process was forked off: load it in each process")
         shortages = self._decoder.shortages
-        done = self._generate(seeds, latents)
+        done = self._generate(seeds, latents, free)
         if self._reference is not None and self._decoder.shortages > shortages:
             self._check_again(self._reference)
         return done
@@ -151,9 +155,11 @@ class Engine:
         self._check_captions()
         self._reference = together[0]
 
-    def _generate(self, seeds: Sequence[int], latents: Sequence[Tensor] | None = None) -> list[Generated]:
+    def _generate(
+        self, seeds: Sequence[int], latents: Sequence[Tensor] | None = None, free: Callable[[], None] = unheard
+    ) -> list[Generated]:
         rows = draw_latents(seeds, self.info.latent_dim) if latents is None else torch.stack(list(latents))
-        pixels, tokens = self._decoder.decode(rows)
+        pixels, tokens = self._decoder.decode(rows, free)
         pictures = pixels.permute(0, 2, 3, 1).numpy()  # views; the encoder's threads put the bytes in order
         return [
             Generated(seed, picture, self._tokenizer.decode(ids))

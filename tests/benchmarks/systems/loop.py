@@ -1,8 +1,9 @@
 """The ceiling: the model in a plain loop in one process, files on the local disk, no queue and no store.
 
 Batches of 8, 32 and 128 are tried, each with encoding in the loop itself and on a pool of threads beside the next
-batch, with seedmill's own encoder; the fastest is measured. ``python -m tests.benchmarks.systems.loop`` is that
-process: it reads what to do as JSON from its argument and prints what it took.
+batch, with seedmill's own encoder, and what its worker tells the C library of memory; the fastest is measured.
+``python -m tests.benchmarks.systems.loop`` is that process: it reads what to do as JSON from its argument and prints
+what it took.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from tests.benchmarks.devices import Loaded, ModelSpec, spec_of_environment
 from tests.benchmarks.measure import median, meter, percentile, timed
 from tests.benchmarks.systems.base import Figures, World
 from worker.encode import encode_metadata, encode_png
+from worker.memory import keep_freed_memory
 from worker.model.engine import usable_cores
 from worker.model.generated import Generated
 
@@ -115,6 +117,7 @@ def run_loop(
 def main() -> None:
     """Do what the argument asks."""
     asked = json.loads(sys.argv[1])
+    keep_freed_memory()
     first, count = asked.pop("seeds")
     print(json.dumps(measure(spec_of_environment().load(), range(first, first + count), **asked)))
 
