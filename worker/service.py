@@ -10,6 +10,7 @@ at once.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -157,6 +158,8 @@ class Service:
         """Take messages until a signal says to stop; what was taken is finished first."""
         app = self._application()
         worker_ready.connect(self._on_ready, weak=False)
+        gc.collect()
+        gc.freeze()  # what is loaded stays: no later collection looks through all of it
         worker = app.Worker(
             pool=TaskPool,
             concurrency=self.settings.concurrency,
