@@ -15,14 +15,13 @@ import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from functools import partial
 from typing import Any, Protocol
 
 import structlog
 
 from worker.batcher import Batcher
 from worker.errors import DecodeError, GivenBack, StorageSilent
-from worker.model.generated import Generated, ModelInfo
+from worker.model.generated import Generated, ModelInfo, unheard
 from worker.model.isolate import generate_each
 from worker.order import Order
 from worker.publish import Publisher
@@ -76,11 +75,11 @@ class Pipeline:
         self._orders: weakref.WeakSet[Order] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._running: dict[int, float] = {}
-        """When the batches that the device has were given to it."""
+        """Since when the model works, by the thread that called it."""
 
     @property
     def device_busy_s(self) -> float:
-        """Seconds that the device has had its oldest batch; 0 if it has none, infinite if it has ended."""
+        """Seconds that the model has been at the oldest call of it; 0 if at none, infinite if the device has ended."""
         if self._batcher.has_broken:
             return math.inf
         now = time.monotonic()
@@ -169,11 +168,7 @@ class Pipeline:
         started = time.perf_counter()
         for item in batch:
             item.timings["queue_ms"] = milliseconds(item.entered)
-        self._running[id(batch)] = time.monotonic()
-        try:
-            generated = generate_each(partial(self._generate, free), batch)
-        finally:
-            del self._running[id(batch)]
+        generated = generate_each(lambda some: self._generate(some, free if some is batch else unheard), batch)
         spent = milliseconds(started)
         log.debug("batch generated", action="batch_generated", seeds=len(batch), ms=spent)
         for item, result in zip(batch, generated, strict=True):
@@ -183,7 +178,9 @@ class Pipeline:
             else:
                 self._hand_over(item, result)
 
-    def _generate(self, free: Callable[[], None], batch: Sequence[Work]) -> list[Generated]:
+    def _generate(self, batch: Sequence[Work], free: Callable[[], None]) -> list[Generated]:
+        """Call the model; of a batch that failed the parts keep the device, or each would wait for another batch."""
+        self._running[threading.get_ident()] = time.monotonic()
         try:
             self._draw(batch)  # of work that was hastened before its own order had come to that
             return self._model.generate([item.seed for item in batch], [item.latent for item in batch], free)
@@ -191,6 +188,8 @@ class Pipeline:
             raise
         except BaseException as error:  # SystemExit and its like, which would end the device thread
             raise DecodeError(f"the model raised {type(error).__name__}: {error}") from error
+        finally:
+            del self._running[threading.get_ident()]
 
     def _hand_over(self, item: Work, generated: Generated) -> None:
         """Give a picture to the uploading threads; waits while too many are there already."""

@@ -88,10 +88,10 @@ class Service:
         signal.signal(
             signal.SIGTERM, _leave
         )  # until the queue is served; process 1 of a container ignores it otherwise
-        keep_freed_memory()
         self.check_queue()
         self.check_storage()
         self.load_model()
+        self.settle_memory()
         self.open_pipeline()
         self.open_ledger()
         try:
@@ -118,6 +118,13 @@ class Service:
         if not self._model.info.trained:
             log.warning("the checkpoint is untrained: its pictures mean nothing", action="model_untrained")
         log.info("model ready", action="model_ready", **self._model.facts())
+
+    def settle_memory(self) -> None:
+        """Tell the C library and Python's collector that what is loaded stays."""
+        kept = keep_freed_memory()
+        gc.collect()
+        gc.freeze()
+        log.info("memory settled", action="memory_settled", freed_is_kept=kept)
 
     def open_pipeline(self) -> None:
         """Start the threads that generate and publish."""
@@ -158,8 +165,6 @@ class Service:
         """Take messages until a signal says to stop; what was taken is finished first."""
         app = self._application()
         worker_ready.connect(self._on_ready, weak=False)
-        gc.collect()
-        gc.freeze()  # what is loaded stays: no later collection looks through all of it
         worker = app.Worker(
             pool=TaskPool,
             concurrency=self.settings.concurrency,

@@ -24,9 +24,8 @@ from numpy.typing import NDArray
 
 from tests.torture.stand_in import StandIn
 from worker import logs
-from worker.model.decoders import unheard
 from worker.model.engine import Engine
-from worker.model.generated import Generated
+from worker.model.generated import Generated, unheard
 from worker.model.latents import draw_latents
 from worker.service import ServedModel, Service
 from worker.settings import WorkerSettings

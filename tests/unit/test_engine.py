@@ -245,6 +245,40 @@ def test_a_cpu_is_free_for_more_when_a_thread_has_no_more_to_do_and_not_before()
     thread.join()
 
 
+def test_a_cpu_with_more_threads_than_there_is_to_do_is_free_at_once() -> None:
+    network: Any = Watched()
+    go_on, freed = threading.Event(), threading.Event()
+
+    def decode_pictures(latents: torch.Tensor) -> torch.Tensor:
+        assert go_on.wait(20)
+        return torch.zeros(len(latents), 3, 2, 2)
+
+    network.decode_pictures = decode_pictures
+    decoder = CpuDecoder(network, CANONICAL_SHAPES["cpu"], threads=3)
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(decoder.decode, torch.zeros(1, 4), freed.set)
+        assert freed.wait(20)
+        assert not done.done()
+        go_on.set()
+
+
+@pytest.mark.parametrize("bad", [0, 4])
+def test_a_cpu_is_not_free_of_a_batch_that_fails(bad: int) -> None:
+    network: Any = Watched()
+    freed = threading.Event()
+
+    def decode_pictures(latents: torch.Tensor) -> torch.Tensor:
+        if latents[0, 0] == bad:
+            raise ValueError("cannot be drawn")
+        return torch.zeros(len(latents), 3, 2, 2)
+
+    network.decode_pictures = decode_pictures
+    decoder = CpuDecoder(network, CANONICAL_SHAPES["cpu"], threads=1)
+    with pytest.raises(ValueError, match="cannot be drawn"):
+        decoder.decode(torch.arange(5.0).reshape(5, 1).repeat(1, 4), freed.set)
+    assert not freed.is_set()
+
+
 def test_batches_that_overlap_give_the_same_bits(demo: Engine) -> None:
     wanted = [demo.generate([seed])[0] for seed in range(24)]
     with ThreadPoolExecutor(2) as pool:

@@ -2,37 +2,49 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import subprocess
 import sys
 
 import pytest
 
 from tests.support import ROOT
-from worker.memory import keep_freed_memory
+from worker.memory import OPERATOR
 
-PIECES = """
+GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is another than glibc")
+
+BATCHES = """
 import resource
-import torch
+import sys
 from worker.memory import keep_freed_memory
-if {kept}:
-    assert keep_freed_memory()
-def work():
-    for _ in range(50):
-        torch.ones(7_000_000, dtype=torch.uint8).add_(1)
-work()
+from worker.model.engine import Engine
+
+engine = Engine(*sys.argv[2:], device="cpu", threads=1)
+print(sys.argv[1] == "kept" and keep_freed_memory())
+engine.generate(range(4))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-work()
+engine.generate(range(12))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-def faults(*, kept: bool) -> int:
-    """Return how many pages a fresh process is given anew when it needs the same memory again and again."""
-    environment = {"MALLOC_MMAP_THRESHOLD_": "1000000", "PATH": ""}  # so that the default does not adapt itself
-    argv = [sys.executable, "-c", PIECES.format(kept=kept)]
-    return int(subprocess.run(argv, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout)
+def faults(way: str, **more: str) -> tuple[bool, int]:
+    """Return whether a fresh process keeps freed memory, and how many pages it is given anew at its second batch."""
+    environment = {name: value for name, value in os.environ.items() if name not in OPERATOR} | more
+    argv = [sys.executable, "-c", BATCHES, way, "checkpoints/best.pt", "checkpoints/tokenizer.json"]
+    answer = subprocess.run(argv, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
+    kept, number = answer.split()
+    return kept == "True", int(number)
 
 
-@pytest.mark.skipif(not keep_freed_memory(), reason="the C library is another than glibc")
+@GLIBC
 def test_memory_that_was_let_go_of_is_used_again() -> None:
-    assert faults(kept=True) * 20 < faults(kept=False)
+    (kept, few), (_, many) = faults("kept"), faults("default")
+    assert kept
+    assert few * 2 < many
+
+
+@GLIBC
+def test_what_the_operator_has_set_stays() -> None:
+    assert not faults("kept", MALLOC_TRIM_THRESHOLD_="1000000")[0]

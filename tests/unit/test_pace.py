@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from producer.contract import JobStatus
 from producer.job import Counts, JobRecord, JobView
-from producer.pace import POLL_FIRST_S, POLL_MAX_S, Pace
+from producer.pace import BEFORE, POLL_FIRST_S, POLL_MAX_S, SHARE, Pace
 
-TOTAL = 320
+CHUNKS = 10
 CHUNK = 32
+TOTAL = CHUNKS * CHUNK
 
 
 def seen(done: int, now: float) -> JobView:
@@ -26,7 +30,7 @@ def seen(done: int, now: float) -> JobView:
             id="j",
             status=status,
             counts=Counts(TOTAL, left, 0, done, 0, 0),
-            chunks=TOTAL // CHUNK,
+            chunks=CHUNKS,
             created_at=time,
             started_at=time,
             completed_at=None,
@@ -36,10 +40,8 @@ def seen(done: int, now: float) -> JobView:
     )
 
 
-def polls(chunk_s: float, *, last_takes: float = 1.0) -> list[float]:
-    """Return when a job was polled whose chunks end so many seconds apart; the last poll sees the end."""
-    ends = [chunk_s * number for number in range(1, TOTAL // CHUNK + 1)]
-    ends[-1] = ends[-2] + chunk_s * last_takes
+def polls(ends: Sequence[float]) -> list[float]:
+    """Return when a job was polled whose chunks end at these times; the last poll sees the end of the job."""
     now, times = 0.0, []
     pace = Pace(now)
     while True:
@@ -50,22 +52,32 @@ def polls(chunk_s: float, *, last_takes: float = 1.0) -> list[float]:
         now += pace.delay(seen(done, max(now, 1e-9)), now)
 
 
+def steadily(chunk_s: float) -> list[float]:
+    """Return the ends of chunks that take so long each."""
+    return [chunk_s * number for number in range(1, CHUNKS + 1)]
+
+
 @pytest.mark.parametrize("chunk_s", [0.01, 0.3, 0.77, 5.0])
-def test_a_wait_ends_soon_after_its_job(chunk_s: float) -> None:
-    times = polls(chunk_s)
-    assert times[-1] - 10 * chunk_s < max(0.002, 0.005 * 10 * chunk_s)
+def test_the_end_of_a_steady_job_is_foreseen(chunk_s: float) -> None:
+    late = polls(steadily(chunk_s))[-1] - CHUNKS * chunk_s
+    assert late < max(0.002, 0.005 * CHUNKS * chunk_s)
 
 
-@pytest.mark.parametrize("last_takes", [0.2, 1.5, 3.0])
-def test_a_last_chunk_of_another_length_costs_no_more_than_a_part_of_it(last_takes: float) -> None:
-    chunk_s = 0.5
-    times = polls(chunk_s, last_takes=last_takes)
-    assert times[-1] - chunk_s * (9 + last_takes) < chunk_s * max(0.5, last_takes / 10)
+@settings(deadline=None)
+@given(st.lists(st.floats(0.0, 20.0), min_size=CHUNKS, max_size=CHUNKS))
+def test_a_wait_is_hardly_longer_than_its_job_however_that_goes(ends: list[float]) -> None:
+    end = max(ends)
+    assert polls(ends)[-1] - end <= min(POLL_MAX_S, max(POLL_FIRST_S, end * SHARE * 1.001))
+
+
+def test_two_chunks_that_end_right_after_one_another_are_both_seen() -> None:
+    ends = [1.0] * 9 + [1.05]
+    assert polls(ends)[-1] - 1.05 < 0.07
 
 
 def test_a_job_of_minutes_is_polled_seldom() -> None:
-    times = polls(30.0)
-    assert len(times) < 300 / POLL_MAX_S + 400
+    times = polls(steadily(30.0))
+    assert len(times) < 300 / POLL_MAX_S + 200
     gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
     assert max(gaps) == pytest.approx(POLL_MAX_S)
     assert min(gaps) >= POLL_FIRST_S * 0.999
@@ -76,3 +88,11 @@ def test_while_nothing_is_known_the_gaps_grow_with_the_wait() -> None:
     assert pace.delay(seen(0, 1.0), 100.0) == POLL_FIRST_S
     assert pace.delay(seen(0, 1.0), 101.6) == pytest.approx(0.1)
     assert pace.delay(seen(0, 1.0), 200.0) == POLL_MAX_S
+
+
+def test_of_a_job_whose_counts_go_back_nothing_is_foreseen_that_was_before() -> None:
+    pace = Pace(0.0)
+    pace.delay(seen(0, 8.0), 8.0)
+    assert pace.delay(seen(9 * CHUNK, 9.0), 9.0) <= POLL_MAX_S / 2
+    assert pace.delay(seen(0, 9.1), 9.1) == pytest.approx((9.1 - 9.0) * SHARE)
+    assert pace.delay(seen(9 * CHUNK, 9.2), 9.2) == pytest.approx((9.1 + 9.2 / 9 - 9.2) * BEFORE)

@@ -367,6 +367,52 @@ def test_the_device_is_given_the_next_batch_when_it_says_that_it_is_free(make: M
     assert model.batches == [[2, 3], [0, 1]]
 
 
+def test_the_parts_of_a_batch_that_failed_keep_the_device(make: Make) -> None:
+    class Frees(FakeModel):
+        """Frees the device in each call, and remembers what was under way together."""
+
+        def __init__(self) -> None:
+            super().__init__([2])
+            self.under_way: set[int] = set()
+            self.together: set[int] = set()
+
+        def generate(self, seeds: Sequence[int], latents: Sequence[str], free: Callable[[], None]) -> list[Generated]:
+            self.under_way.add(seeds[0])
+            if len(seeds) < 4:
+                free()
+            time.sleep(0.02)
+            self.together.update(self.under_way if len(self.under_way) > 1 else ())
+            try:
+                return super().generate(seeds, latents, free)
+            finally:
+                self.under_way.remove(seeds[0])
+
+    model = Frees()
+    results = results_of(make(model, FakeStore(), max_batch=4), range(8))
+    assert [result.seed for result in results if result.status == "failed"] == [2]
+    assert len(model.batches) > 3
+    assert model.together == set()
+
+
+def test_the_device_is_busy_since_the_last_call_of_the_model(make: Make) -> None:
+    class Watched(FakeModel):
+        """Fails, slowly, and looks at how long it has been at work."""
+
+        seen = 0.0
+
+        def generate(self, seeds: Sequence[int], latents: Sequence[str], free: Callable[[], None]) -> list[Generated]:
+            self.seen = max(self.seen, pipeline.device_busy_s)
+            time.sleep(0.05)
+            return super().generate(seeds, latents, free)
+
+    model = Watched(range(8))
+    pipeline = make(model, FakeStore(), max_batch=8)
+    results_of(pipeline, range(8))
+    assert len(model.batches) == 15
+    assert model.seen < 0.05
+    assert pipeline.device_busy_s == 0
+
+
 def test_published_seeds_are_found_whole_and_torn_ones_are_not(make: Make) -> None:
     store = FakeStore()
     pipeline = make(FakeModel(), store)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from itertools import count
 from queue import SimpleQueue
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from worker.errors import DecodeError, OutOfDeviceMemory
 from worker.model.custom import CustomNetwork
 from worker.model.exact import exact_arithmetic, prepare_cuda
+from worker.model.generated import unheard
 from worker.model.shortage import BatchLimit, shortage_in
 from worker.threads import started_pool
 
@@ -53,10 +55,6 @@ Part = tuple[int, Compute]
 
 Decoded = tuple[Tensor, list[list[int]]]
 """Pixels uint8 [B, 3, H, W] on the CPU, and the token ids of each row."""
-
-
-def unheard() -> None:
-    """Do nothing: nobody waits to be told that the device is free."""
 
 
 class Decoder(Protocol):
@@ -92,10 +90,11 @@ class CpuDecoder:
         for number in range(threads):
             # A network of the user's may keep things on itself while it computes: no two threads share one.
             self._free.put(network.replica() if number and isinstance(network, CustomNetwork) else network)
+        self._threads = threads
         self._pool = _single_threaded_pool(threads)
 
     def decode(self, latents: Tensor, free: Callable[[], None] = unheard) -> Decoded:
-        """See :class:`Decoder`; ``free`` is called when a thread finds no more to do."""
+        """See :class:`Decoder`; ``free`` is called when a thread finds no more to do, unless a part has failed."""
         return _joined(self._run(self._parts, latents, free))
 
     def decode_tokens(self, latents: Tensor) -> list[list[int]]:
@@ -104,18 +103,24 @@ class CpuDecoder:
 
     def _run(self, parts: Sequence[Part], latents: Tensor, free: Callable[[], None]) -> list[list[tuple[Tensor, ...]]]:
         blocks = [[(compute, block, rows) for block in torch.split(latents, rows)] for rows, compute in parts]
-        waiting = [one for part in blocks for one in part]
+        spare = sum(map(len, blocks)) - self._threads  # blocks that may end before a thread is left without one
+        ended, failed = count(1), False
 
         def run(compute: Compute, block: Tensor, rows: int) -> tuple[Tensor, ...]:
-            waiting.pop()  # whichever: it is their number that counts, and this is atomic
+            nonlocal failed
             try:
-                return self._compute(compute, block, rows)
-            finally:
-                if not waiting:
-                    free()
+                result = self._compute(compute, block, rows)
+            except BaseException:
+                failed = True
+                raise
+            if next(ended) > spare and not failed:
+                free()
+            return result
 
         with exact_arithmetic():
             running = [[self._pool.submit(run, *one) for one in part] for part in blocks]
+            if spare < 0:
+                free()
             return [[future.result() for future in futures] for futures in running]
 
     def _compute(self, compute: Compute, latents: Tensor, rows: int) -> tuple[Tensor, ...]:
@@ -146,13 +151,15 @@ class CudaDecoder:
         self._thread = started_pool(1, "device", setting="SEEDMILL_DEVICE")
 
     def decode(self, latents: Tensor, free: Callable[[], None] = unheard) -> Decoded:
-        """See :class:`Decoder`; ``free`` is called when the GPU has none left.
+        """See :class:`Decoder`; ``free`` is called when the GPU has none left, unless its memory was short meanwhile.
 
         Raises:
             OutOfDeviceMemory: if not even one block fits.
         """
+        shortages = self.shortages
         done = self._thread.submit(self._run, self._parts, latents).result()
-        free()
+        if self.shortages == shortages:  # else what it gives may have to be looked at first
+            free()
         return _joined(done)
 
     def decode_tokens(self, latents: Tensor) -> list[list[int]]:
