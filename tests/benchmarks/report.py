@@ -150,7 +150,7 @@ def _bar_rows(found: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 
 def _measured(bar: Mapping[str, Any]) -> str:
     value = bar["measured"]
-    return "" if value is None else f"{value:.2f}" + ("" if bar["met"] else ", missed")
+    return "" if value is None else f"{value:.3g}" + ("" if bar["met"] else ", missed")
 
 
 def put_into(text: str, results: Results) -> str:

@@ -77,7 +77,7 @@ def test_a_bar_is_met_missed_or_not_measured() -> None:
 def test_the_table_has_a_row_for_each_system_and_each_bar() -> None:
     text = report.markdown(results())
     assert "| demo model | Celery, prefork | 20.0 | 41.0 |  | 40.0 |  |  |  | 1.88 |\n" in text
-    assert "| demo: one range to the loop | >= 0.95 | 0.90, missed |\n" in text
+    assert "| demo: one range to the loop | >= 0.95 | 0.9, missed |\n" in text
     lines = [line for line in text.splitlines() if line.startswith("| demo model")]
     assert len(lines) == len(MEASURED["systems"])
     assert {line.count("|") for line in lines} == {len(report.HEAD) + 1}
