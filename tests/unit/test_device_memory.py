@@ -71,6 +71,17 @@ def test_a_batch_that_does_not_fit_is_halved_and_no_bit_changes(failing: tuple[i
     assert [entry["action"] for entry in logs] == ["batch_halved"] * len(failing)
 
 
+@pytest.mark.parametrize("failing", [(), (1,), (2,)])
+def test_a_gpu_whose_memory_was_short_is_given_no_more_before_its_results_are_looked_at(
+    failing: tuple[int, ...],
+) -> None:
+    freed: list[bool] = []
+    CudaDecoder(Tight(*failing), SHAPE, CPU).decode(
+        draw_latents(range(20), TINY.latent_dim), lambda: freed.append(True)
+    )
+    assert freed == ([] if failing else [True])
+
+
 def test_what_fitted_is_remembered_and_grown_back_slowly() -> None:
     limit = BatchLimit(8, 64)
     assert limit.shrink(64)

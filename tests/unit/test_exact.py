@@ -188,9 +188,10 @@ def test_after_a_shortage_it_is_looked_whether_the_device_still_gives_the_same(
     engine.self_check()
     decode = engine._decoder.decode
     spoilt: list[bool] = []
+    enough: list[bool] = []
 
     def short(latents: torch.Tensor, free: object) -> tuple[torch.Tensor, list[list[int]]]:
-        engine._decoder.shortages += 1
+        engine._decoder.shortages += not enough
         pixels, tokens = decode(latents)
         return (pixels ^ 1 if spoilt else pixels), tokens
 
@@ -199,6 +200,11 @@ def test_after_a_shortage_it_is_looked_whether_the_device_still_gives_the_same(
     spoilt.append(True)
     with pytest.raises(OutOfDeviceMemory, match="gives seed 0 other bits than at start"):
         engine.generate([3])
+    enough.append(True)
+    with pytest.raises(OutOfDeviceMemory, match="gives seed 0 other bits than at start"):
+        engine.generate([3])  # no new shortage, but what the last one did has not been proven harmless
+    spoilt.clear()
+    assert len(engine.generate([3])) == 1
 
 
 @pytest.mark.parametrize(
