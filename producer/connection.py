@@ -67,10 +67,10 @@ def normalize_url(url: str) -> str:
         hint = (
             "write redis://[user:password@]host:6379/0, or rediss:// for TLS; in a password write / ? # as %2F %3F %23"
         )
-        raise SettingsError(f"SEEDMILL_REDIS_URL={redact(url)!r} is not the URL of a Redis database: {hint}")
+        raise SettingsError(f"{redact(url)!r} (SEEDMILL_REDIS_URL) is not the URL of a Redis database: {hint}")
     if unknown := sorted(set(parse_qs(parts.query, keep_blank_values=True)) - URL_OPTIONS):
         known = ", ".join(sorted(URL_OPTIONS))
-        raise SettingsError(f"SEEDMILL_REDIS_URL={redact(url)!r} has the unknown option {unknown[0]!r}: use {known}")
+        raise SettingsError(f"{redact(url)!r} (SEEDMILL_REDIS_URL) has the unknown option {unknown[0]!r}: use {known}")
     return normal
 
 
@@ -134,7 +134,7 @@ def _checked_options(url: str) -> Iterator[None]:
         yield
     except Exception as error:  # the client library has no error of its own for these
         raise SettingsError(
-            f"SEEDMILL_REDIS_URL={redact(url)!r} has an option that cannot be used: {hide_credentials(str(error))}"
+            f"{redact(url)!r} (SEEDMILL_REDIS_URL) has an option that cannot be used: {hide_credentials(str(error))}"
         ) from error
 
 
@@ -155,12 +155,12 @@ def translated(url: str) -> Iterator[None]:
         yield
     except (AuthenticationError, AuthorizationError) as error:
         raise QueueRefused(
-            f"Redis at {redact(url)} refused the user or password ({error}): correct SEEDMILL_REDIS_URL or --redis-url"
+            f"Redis at {redact(url)} refused the user or password ({error}): correct the URL (SEEDMILL_REDIS_URL)"
         ) from error
     except (ConnectionError, TimeoutError, OSError) as error:
         raise QueueUnreachable(
             f"Redis at {redact(url)} does not answer ({error}): is it running there? "
-            "If it is elsewhere, correct SEEDMILL_REDIS_URL or --redis-url"
+            "If it is elsewhere, correct the URL (SEEDMILL_REDIS_URL)"
         ) from error
     except ResponseError as error:
         raise QueueRefused(f"Redis at {redact(url)} refused: {error}") from error

@@ -116,7 +116,10 @@ class SeedResult:
 
 
 def chunk_result(message: ChunkMessage, results: Sequence[SeedResult]) -> dict[str, Any]:
-    """Return the value that the Celery result of a chunk carries: counts, and one entry per seed in message order."""
+    """Return the value that the Celery result of a chunk carries: counts, and one entry per seed in message order.
+
+    Seeds that have none were left out because the job was cancelled.
+    """
     succeeded = sum(r.status is SeedStatus.SUCCEEDED for r in results)
     return {
         "schema": SCHEMA_VERSION,
@@ -124,6 +127,7 @@ def chunk_result(message: ChunkMessage, results: Sequence[SeedResult]) -> dict[s
         "chunk": message.chunk,
         "succeeded": succeeded,
         "failed": len(results) - succeeded,
+        "canceled": len(message.seeds) - len(results),
         "seeds": [r.to_dict() for r in results],
     }
 

@@ -155,6 +155,8 @@ def submission(
         priority = Priority.INTERACTIVE if chunks == 1 else Priority.BULK
     elif priority not in list(Priority):
         raise SettingsError(f"priority={shorten(priority)}: use {' or '.join(Priority)}")
+    if not isinstance(force, bool):
+        raise SettingsError(f"force={shorten(force)}: use True or False")
     call = create_job(
         job_id,
         checked,

@@ -207,3 +207,10 @@ def test_small_jobs_are_interactive_and_long_ones_bulk_unless_told_otherwise(cli
     with pytest.raises(SettingsError, match="priority='urgent': use interactive or bulk"):
         client.submit(1, priority="urgent")
     assert client.queue().waiting == 6
+
+
+@pytest.mark.parametrize("force", ["yes", "0", 1, None])
+def test_force_is_true_or_false_and_nothing_else(client: Any, force: Any) -> None:
+    with pytest.raises(SettingsError, match=f"force={force!r}: use True or False"):
+        client.submit(1, force=force)
+    assert client.queue().waiting == 0

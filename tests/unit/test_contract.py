@@ -88,6 +88,7 @@ def test_fields_of_a_newer_schema_are_ignored() -> None:
 
 def test_a_chunk_result_counts_both_fates() -> None:
     value = chunk_result(MESSAGE, [GOOD, SeedResult.failure(8, ValueError("no"))])
+    assert (value["canceled"], chunk_result(MESSAGE, [GOOD])["canceled"]) == (0, 1)
     assert (value["succeeded"], value["failed"], value["job_id"]) == (1, 1, "job-1")
 
 
