@@ -13,8 +13,8 @@ from producer.client import Client
 from producer.connection import connect_async, translated
 from producer.contract import JobStatus, Priority
 from producer.dead import DeadLetter
-from producer.errors import JobConflict, JobFailed, JobNotFound, JobTimeout
-from producer.job import JobRecord, JobView, check_timeout
+from producer.errors import JobConflict, JobFailed, JobNotFound
+from producer.job import JobRecord, JobView
 from producer.message import SeedResult, decode_chunk_results
 from producer.pace import Pace
 from producer.queue import QueueStatus, parse_queue_status, queue_status
@@ -41,20 +41,13 @@ class AsyncJob(JobView):
             yield seen
 
     async def _watch(self, timeout: float | None, *, place: bool) -> AsyncIterator[Self]:
-        check_timeout(timeout)
-        started = time.monotonic()
-        pace = Pace(started)
+        pace = Pace(time.monotonic(), timeout)
         while True:
             self._record = await self._client._read(self.id, place=place)
             yield self
             if self.status.is_terminal:
                 return
-            now = time.monotonic()
-            delay = pace.delay(self, now)
-            left = delay if timeout is None else timeout - (now - started)
-            if left <= 0:
-                raise JobTimeout(self, timeout or 0.0)
-            await asyncio.sleep(min(delay, left))
+            await asyncio.sleep(pace.delay(self, time.monotonic()))
 
     async def wait(self, timeout: float | None = None, *, check: bool = True) -> Self:
         """Return when the job has ended; see :meth:`producer.client.Job.wait`."""

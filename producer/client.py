@@ -15,8 +15,8 @@ from producer import dead, records
 from producer.connection import connect, translated
 from producer.contract import JobStatus, Priority
 from producer.dead import DeadLetter
-from producer.errors import JobConflict, JobFailed, JobNotFound, JobTimeout
-from producer.job import JobRecord, JobView, check_timeout
+from producer.errors import JobConflict, JobFailed, JobNotFound
+from producer.job import JobRecord, JobView
 from producer.message import SeedResult, decode_chunk_results
 from producer.pace import Pace
 from producer.queue import QueueStatus, parse_queue_status, queue_status
@@ -52,20 +52,13 @@ class Job(JobView):
         yield from self._watch(timeout, place=True)
 
     def _watch(self, timeout: float | None, *, place: bool) -> Iterator[Self]:
-        check_timeout(timeout)
-        started = time.monotonic()
-        pace = Pace(started)
+        pace = Pace(time.monotonic(), timeout)
         while True:
             self._record = self._client._read(self.id, place=place)
             yield self
             if self.status.is_terminal:
                 return
-            now = time.monotonic()
-            delay = pace.delay(self, now)
-            left = delay if timeout is None else timeout - (now - started)
-            if left <= 0:
-                raise JobTimeout(self, timeout or 0.0)
-            time.sleep(min(delay, left))
+            time.sleep(pace.delay(self, time.monotonic()))
 
     def wait(self, timeout: float | None = None, *, check: bool = True) -> Self:
         """Block until the job has ended.

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from producer.contract import JobStatus, chunk_task_id, result_key
-from producer.errors import JobNotFound, ResultsLost, SettingsError
+from producer.errors import JobNotFound, ResultsLost
 from producer.progress import eta_s, seeds_per_s
 
 RESULT_PAGE_CHUNKS = 64
@@ -33,12 +33,6 @@ class Counts:
     def done(self) -> int:
         """Seeds that have ended with a result."""
         return self.succeeded + self.failed
-
-
-def check_timeout(timeout: object) -> None:
-    """Raise :class:`~producer.errors.SettingsError` unless this is a number of seconds or ``None``."""
-    if timeout is not None and not (isinstance(timeout, int | float) and timeout >= 0):
-        raise SettingsError(f"timeout={timeout!r} is not a number of seconds from 0 on: None waits for ever")
 
 
 @dataclass(frozen=True, slots=True)

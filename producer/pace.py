@@ -5,6 +5,7 @@ Pure arithmetic; the clients sleep.
 
 from __future__ import annotations
 
+from producer.errors import JobTimeout, SettingsError
 from producer.job import JobView
 
 POLL_FIRST_S = 0.001
@@ -32,17 +33,34 @@ class Pace:
 
     Args:
         now: seconds, of any clock that does not run backwards.
+        timeout: seconds that the wait may last; ``None`` for ever.
+
+    Raises:
+        SettingsError: ``timeout`` is no number of seconds.
     """
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, timeout: float | None = None) -> None:
+        if timeout is not None and not (isinstance(timeout, int | float) and timeout >= 0):
+            raise SettingsError(f"timeout={timeout!r} is not a number of seconds from 0 on: None waits for ever")
+        self._timeout = timeout
         self._started = self._polled = self._end = now
         self._done = 0
 
     def delay(self, job: JobView, now: float) -> float:
-        """Return the seconds until the next poll, from what the last one gave."""
+        """Return the seconds until the next poll, from what the last one gave.
+
+        Raises:
+            JobTimeout: the wait has lasted as long as it may.
+        """
         if job.counts.done != self._done:
             self._done, self._end = job.counts.done, self._polled + (job.eta_s or 0.0)  # they ended after that poll
         self._polled = now
         left = self._end - now
         foreseen = left * BEFORE if left > 0 else -left * SHARE
-        return min(POLL_MAX_S, max(POLL_FIRST_S, min(foreseen, (now - self._started) * SHARE)))
+        waited = now - self._started
+        delay = min(POLL_MAX_S, max(POLL_FIRST_S, min(foreseen, waited * SHARE)))
+        if self._timeout is None:
+            return delay
+        if waited >= self._timeout:
+            raise JobTimeout(job, self._timeout)
+        return min(delay, self._timeout - waited)

@@ -167,7 +167,7 @@ def test_weights_are_laid_out_before_they_take_memory_of_the_device(monkeypatch:
 def test_a_shortage_within_a_users_network_is_a_shortage(user: User, error: str) -> None:
     path = user.folder / f"{user.module}.py"
     path.write_text(f"{path.read_text()}\n{SHORT.replace('ERROR', error)}")
-    network: Any = user.load("Short")._decoder._free.get()  # type: ignore[attr-defined]
+    network: Any = user.load("Short")._decoder._networks.get()  # type: ignore[attr-defined]
     decoder = CudaDecoder(network, SHAPE, CPU)
     network.network.errors = 1
     assert len(decoder.decode(draw_latents(range(20), 12))[0]) == 20

@@ -162,7 +162,7 @@ def test_what_a_block_is_filled_up_with_suits_a_network_that_divides_by_the_late
 
 
 def test_several_callers_of_a_gpu_take_turns(user: User) -> None:
-    network = load(user, "Keeping")._decoder._free.get()  # type: ignore[attr-defined]
+    network = load(user, "Keeping")._decoder._networks.get()  # type: ignore[attr-defined]
     decoder = CudaDecoder(network, CANONICAL_SHAPES["cuda"], torch.device("cpu"))
     latents = [draw_latents(range(start, start + 8), 12) for start in (0, 8, 16)]
     wanted = [decoder.decode(some)[0] for some in latents]

@@ -86,10 +86,10 @@ class CpuDecoder:
     def __init__(self, network: Any, shape: CanonicalShape, threads: int) -> None:
         channels_last(network)
         self._parts = _parts(network, shape)
-        self._free: SimpleQueue[Any] = SimpleQueue()
+        self._networks: SimpleQueue[Any] = SimpleQueue()
         for number in range(threads):
             # A network of the user's may keep things on itself while it computes: no two threads share one.
-            self._free.put(network.replica() if number and isinstance(network, CustomNetwork) else network)
+            self._networks.put(network.replica() if number and isinstance(network, CustomNetwork) else network)
         self._threads = threads
         self._pool = _single_threaded_pool(threads)
 
@@ -124,11 +124,11 @@ class CpuDecoder:
             return [[future.result() for future in futures] for futures in running]
 
     def _compute(self, compute: Compute, latents: Tensor, rows: int) -> tuple[Tensor, ...]:
-        network = self._free.get()
+        network = self._networks.get()
         try:
             return _padded(compute, network, latents, rows)
         finally:
-            self._free.put(network)
+            self._networks.put(network)
 
 
 class CudaDecoder:
