@@ -69,7 +69,7 @@ build: $(VENV)/dev  ## build the producer's wheel into dist/
 
 lock: $(VENV)/dev  ## pin the newest versions that fit into requirements/constraints.txt (needs uv)
 	echo "$(TORCH)" | uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
-	  --constraint - pyproject.toml $(addprefix requirements/,build.txt worker.txt local.txt dev.txt) \
+	  --constraint - --all-extras pyproject.toml $(addprefix requirements/,build.txt worker.txt local.txt flower.txt dev.txt) \
 	  | grep -vE '^(nvidia-|cuda-|triton)|emscripten.$$|win32.$$' > requirements/constraints.new
 	mv requirements/constraints.new requirements/constraints.txt
 
@@ -93,8 +93,9 @@ $(VENV)/runtime: $(VENV)/python pyproject.toml requirements/worker.txt requireme
 	  --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/dev: $(VENV)/runtime requirements/dev.txt
-	@$(INSTALL) --requirement requirements/dev.txt
+$(VENV)/dev: $(VENV)/runtime requirements/dev.txt requirements/flower.txt
+	@$(INSTALL) --requirement requirements/dev.txt --requirement requirements/flower.txt \
+	  --no-build-isolation --editable ".[otel,s3]"
 	@touch $@
 
 # celery-batches alone is installed without its dependencies, which would ask for an older Celery.
