@@ -70,7 +70,7 @@ build: $(VENV)/dev  ## build the producer's wheel into dist/
 lock: $(VENV)/dev  ## pin the newest versions that fit into requirements/constraints.txt (needs uv)
 	echo "$(TORCH)" | uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
 	  --constraint - --all-extras pyproject.toml $(addprefix requirements/,build.txt worker.txt local.txt flower.txt dev.txt) \
-	  | grep -vE '^(nvidia-|cuda-|triton)|emscripten.$$|win32.$$' > requirements/constraints.new
+	  | grep -vE "^(nvidia-|cuda-|triton)|== '(emscripten|win32)'$$" > requirements/constraints.new
 	mv requirements/constraints.new requirements/constraints.txt
 
 clean:  ## remove .venv, .seedmill and caches; pictures and checkpoints stay

@@ -16,6 +16,7 @@ COMMANDS = {
     "generate": "Generate pictures without any queue, by seed or at a prompt.",
     "verify": "Generate published seeds again and compare.",
     "checkpoint": "Make or inspect a checkpoint.",
+    "health": "Tell by its heartbeat file whether the worker works.",
     "doctor": "Check this machine and its settings.",
     "local": "Run the whole stack here, without Docker.",
     "demo": "Run the whole stack once and show pictures.",

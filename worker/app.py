@@ -6,6 +6,8 @@ records finished work as failed after a network blip, and hangs on half-open con
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from celery import Celery
 
 from producer.connection import TIMEOUT_S, normalize_url
@@ -23,8 +25,11 @@ def celery_url(url: str) -> str:
     return url.replace("unix://", "redis+socket://", 1)
 
 
-def build_app(settings: WorkerSettings, ledger: Ledger) -> Celery:
-    """Return the application, whose messages come from the ledger; it knows no task yet and connects to nothing."""
+def build_app(settings: WorkerSettings, ledger: Ledger, turned: Callable[[], object]) -> Celery:
+    """Return the application, whose messages come from the ledger; it knows no task yet and connects to nothing.
+
+    ``turned`` is called every second while the worker's loop turns, and while it waits for Redis.
+    """
     url = celery_url(settings.redis_url)
     app = Celery("seedmill", broker=broker_url(url), backend=url, set_as_current=False)
     app.conf.update(
@@ -53,6 +58,7 @@ def build_app(settings: WorkerSettings, ledger: Ledger) -> Celery:
         worker_redirect_stdouts=False,
         broker_transport_options={
             "ledger": ledger,
+            "turned": turned,
             "socket_timeout": TIMEOUT_S,
             "socket_connect_timeout": TIMEOUT_S,
             "socket_keepalive": True,

@@ -16,6 +16,7 @@ from producer.contract import MAX_ATTEMPTS, SeedStatus
 from producer.errors import QueueError
 from producer.message import SeedResult
 from producer.records import Start, Verdict
+from worker import metrics
 from worker.errors import GivenBack, InvalidMessage, SeedKillsWorker
 from worker.order import Order
 from worker.queue.gate import Gate
@@ -75,7 +76,10 @@ class ChunkRunner:
         if start.verdict is not Verdict.RUN:
             log.info("chunk not run", action="chunk_dropped", reason=str(start.verdict))
             self._recorder.drop(delivery, start.verdict)
+            metrics.CHUNKS.labels("dropped").inc()
             return None
+        if start.deliveries > 1:
+            metrics.RETRIES.labels("delivery").inc()
         facts = {"deaths": start.deaths, "failures": start.failures, "delivery": start.deliveries}
         log.info("chunk started", action="chunk_started", seeds=len(delivery.message.seeds), alone=alone, **facts)
         with self._running.order(delivery) as order:

@@ -9,7 +9,12 @@ from typing import Any
 import redis
 import structlog
 
+from producer.client import Client
+from producer.errors import QueueError
 from producer.reconcile import looks_complete, reconcile
+from worker import metrics
+from worker.heartbeat import BEAT_S as FILE_BEAT_S
+from worker.heartbeat import Heartbeat
 from worker.manifest import ManifestWriter
 from worker.queue.ledger import Ledger
 from worker.results import Recorder
@@ -22,6 +27,7 @@ BEAT_S = 1.0
 CANCEL_S = 0.4
 WATCH_S = 1.0
 MANIFESTS_S = 1.0
+QUEUE_METRICS_S = 5.0
 RECONCILE_S = 60.0
 RECONCILE_WHOLE_S = 600.0
 RECONCILER_KEY = "seedmill:reconciler"
@@ -39,6 +45,24 @@ def heartbeat(ledger: Ledger, facts: Mapping[str, Any]) -> Routine:
         ledger.sweep()
 
     return Routine("heartbeat", BEAT_S, beat)
+
+
+def heartbeat_file(heartbeat: Heartbeat) -> Routine:
+    """Say so to the file system as well, where nothing of Redis is needed."""
+    return Routine("heartbeat file", FILE_BEAT_S, heartbeat.beat)
+
+
+def queue_metrics(client: Client) -> Routine:
+    """Read for the metrics what only Redis knows."""
+
+    def look() -> None:
+        try:
+            metrics.show_queue(client.queue())
+        except QueueError:
+            metrics.show_queue(None)
+            raise
+
+    return Routine("queue metrics", QUEUE_METRICS_S, look)
 
 
 def cancellations(recorder: Recorder, running: Running) -> Routine:

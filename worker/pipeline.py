@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+import uuid
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -18,8 +19,11 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
+from worker import metrics
 from worker.batcher import Batcher
+from worker.busy import Busy
 from worker.errors import DecodeError, GivenBack, StorageSilent
 from worker.model.generated import Generated, ModelInfo, unheard
 from worker.model.isolate import generate_each
@@ -74,16 +78,19 @@ class Pipeline:
         self._handover = threading.BoundedSemaphore(HANDOVER_BATCHES * max_batch)
         self._orders: weakref.WeakSet[Order] = weakref.WeakSet()
         self._lock = threading.Lock()
-        self._running: dict[int, float] = {}
-        """Since when the model works, by the thread that called it."""
+        self._device = Busy(metrics.DEVICE_BUSY.inc)
 
     @property
     def device_busy_s(self) -> float:
         """Seconds that the model has been at the oldest call of it; 0 if at none, infinite if the device has ended."""
         if self._batcher.has_broken:
             return math.inf
-        now = time.monotonic()
-        return now - min(list(self._running.values()), default=now)
+        return self._device.oldest_s
+
+    @property
+    def waiting(self) -> int:
+        """How many seeds wait for the device."""
+        return len(self._batcher)
 
     def start(self) -> None:
         """Begin to work."""
@@ -111,7 +118,8 @@ class Pipeline:
     def process(self, seeds: Sequence[int], order: Order) -> list[Outcome]:
         """Generate and publish the seeds; blocks until each has its outcome, and returns them in order."""
         futures = self._enter(seeds, order)
-        joined = self._in_flight.join(seeds, futures, order.urgency)
+        joined = self._in_flight.join(seeds, futures, order.urgency, order.job)
+        metrics.COALESCED.inc(len(joined.work) - len(joined.new))
         try:
             order.hold(joined.work)
             with suppress(Exception):  # the device thread tries again, and tells whose fault it is
@@ -166,11 +174,22 @@ class Pipeline:
 
     def _generate_batch(self, batch: list[Work], free: Callable[[], None]) -> None:
         started = time.perf_counter()
+        name = uuid.uuid4().hex[:12]
         for item in batch:
+            item.batch = name
             item.timings["queue_ms"] = milliseconds(item.entered)
-        generated = generate_each(lambda some: self._generate(some, free if some is batch else unheard), batch)
-        spent = milliseconds(started)
-        log.debug("batch generated", action="batch_generated", seeds=len(batch), ms=spent)
+
+        def generate(some: Sequence[Work]) -> list[Generated]:
+            if some is batch:
+                return self._generate(some, free)
+            metrics.RETRIES.labels("batch").inc()  # a part of one that failed
+            return self._generate(some, unheard)
+
+        with bound_contextvars(batch_id=name):
+            generated = generate_each(generate, batch)
+            spent = milliseconds(started)
+            metrics.BATCH_SEEDS.observe(len(batch))
+            log.info("batch generated", action="batch_generated", seeds=len(batch), ms=spent)
         for item, result in zip(batch, generated, strict=True):
             item.timings["generate_ms"] = spent
             if isinstance(result, Exception):
@@ -180,16 +199,14 @@ class Pipeline:
 
     def _generate(self, batch: Sequence[Work], free: Callable[[], None]) -> list[Generated]:
         """Call the model; of a batch that failed the parts keep the device, or each would wait for another batch."""
-        self._running[threading.get_ident()] = time.monotonic()
-        try:
-            self._draw(batch)  # of work that was hastened before its own order had come to that
-            return self._model.generate([item.seed for item in batch], [item.latent for item in batch], free)
-        except Exception:
-            raise
-        except BaseException as error:  # SystemExit and its like, which would end the device thread
-            raise DecodeError(f"the model raised {type(error).__name__}: {error}") from error
-        finally:
-            del self._running[threading.get_ident()]
+        with self._device.at_work():
+            try:
+                self._draw(batch)  # of work that was hastened before its own order had come to that
+                return self._model.generate([item.seed for item in batch], [item.latent for item in batch], free)
+            except Exception:
+                raise
+            except BaseException as error:  # SystemExit and its like, which would end the device thread
+                raise DecodeError(f"the model raised {type(error).__name__}: {error}") from error
 
     def _hand_over(self, item: Work, generated: Generated) -> None:
         """Give a picture to the uploading threads; waits while too many are there already."""
@@ -203,9 +220,17 @@ class Pipeline:
 
     def _finish(self, item: Work) -> None:
         try:
-            self._end(item, lambda: self._publisher.publish(item))
+            with bound_contextvars(job_id=item.job, batch_id=item.batch):
+                self._end(item, lambda: self._publish(item))
         finally:
             self._handover.release()
+
+    def _publish(self, item: Work) -> Outcome:
+        result = self._publisher.publish(item)
+        if result:
+            metrics.count_stages(item.timings, time.perf_counter() - item.entered)
+            log.debug("seed published", action="seed_published", seed=item.seed, ms=result.timings["total_ms"])
+        return result
 
     def _look(self, item: Work, whole: bool) -> None:
         self._end(item, lambda: self._publisher.find(item, whole=whole))

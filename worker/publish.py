@@ -18,6 +18,7 @@ import structlog
 
 from producer.contract import IMAGE_CONTENT_TYPE, METADATA_CONTENT_TYPE, SeedStatus, image_key, metadata_key
 from producer.message import SeedResult
+from worker import metrics
 from worker.encode import Encoded, encode_png, metadata_of
 from worker.errors import GivenBack, ObjectMissing, StorageError, StorageSilent, StorageUnreachable
 from worker.files import json_document
@@ -174,6 +175,7 @@ class Publisher:
                     if not able:
                         raise StorageSilent(str(error)) from error
                     continue
+                metrics.RETRIES.labels("storage").inc()
                 log.warning(
                     "the store does not answer for it, waiting",
                     action="storage_waiting",

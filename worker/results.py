@@ -23,6 +23,7 @@ from producer.dead import DeadLetter
 from producer.errors import QueueError, QueueUnreachable
 from producer.message import ChunkMessage, SeedResult, chunk_result, encode_celery_result, revoked_result
 from producer.records import Call, Ending, Start, Verdict
+from worker import metrics
 from worker.errors import GivenBack
 
 log = structlog.get_logger(__name__)
@@ -97,6 +98,8 @@ class Recorder:
         call = records.finish_chunk(message, ending, held=self._held, tag=delivery.tag, ttl_s=self._ttl_s)
         if self._run(call) == UNCLAIMED:
             raise GivenBack("seeds failed of a chunk that was given back meanwhile")
+        metrics.count_chunk(*counts, value["canceled"], sum(result.cached for result in results))
+        metrics.DEAD_LETTERS.inc(letter is not None)
         return value
 
     def drop(self, delivery: Delivery, verdict: Verdict) -> None:
@@ -148,6 +151,7 @@ class Recorder:
                 if not isinstance(error, QueueUnreachable) and not takes_no_writes(error.__cause__):
                     raise
                 reconnect(self._redis)
+                metrics.RETRIES.labels("redis").inc()
                 log.warning("Redis away or not writable, waiting", action="redis_waiting", error=str(error))
                 if self._stopping.wait(pause * random.uniform(0.5, 1.5)):  # noqa: S311  # jitter is no secret
                     raise

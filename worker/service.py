@@ -1,7 +1,8 @@
 """The worker process: start-up in named steps, serving, and an orderly end.
 
 Cheap checks come first, so that a wrong setting is told at once; the model is loaded, warmed and checked before the
-first message is taken. Whatever fails before that ends the process with one line that says why.
+first message is taken. Whatever fails before that ends the process with one line that says why. Metrics and heartbeat
+are there from the start.
 
 The end is told in the log: no more is taken; what was taken is finished, uploads included, and recorded; the worker
 leaves. What is not finished after SEEDMILL_DRAIN_TIMEOUT_S is given back, and a second signal gives back everything
@@ -27,13 +28,16 @@ from celery import Celery
 from celery.signals import worker_ready
 from celery.worker import state
 
+from producer import __version__
 from producer.client import Client
 from producer.connection import connect, redact, translated
 from producer.errors import QueueError
-from worker import duties, task
+from worker import duties, metrics, task
+from worker.access import check_access
 from worker.app import build_app
 from worker.chunk import ChunkRunner
 from worker.errors import GivenBack
+from worker.heartbeat import Heartbeat, State
 from worker.manifest import ManifestWriter
 from worker.memory import keep_freed_memory
 from worker.pipeline import Model, Pipeline
@@ -68,6 +72,14 @@ class ServedModel(Model, Protocol):
         """Return what the log says of it."""
         ...
 
+    def memory_used(self) -> int:
+        """Return the bytes of its device's memory that are in use."""
+        ...
+
+    def memory_limit(self) -> int:
+        """Return the bytes that there are."""
+        ...
+
 
 class Service:
     """One worker process; every step is a method, in the order of :meth:`run`.
@@ -80,6 +92,7 @@ class Service:
     def __init__(self, settings: WorkerSettings, load: Callable[[WorkerSettings], ServedModel]) -> None:
         self.settings = settings
         self._load = load
+        self._heartbeat = Heartbeat(settings.heartbeat_file)
         self._routines: list[Routine] = []
         self._stopping = False
 
@@ -88,22 +101,37 @@ class Service:
         signal.signal(
             signal.SIGTERM, _leave
         )  # until the queue is served; process 1 of a container ignores it otherwise
-        self.check_queue()
-        self.check_storage()
-        self.load_model()
-        self.settle_memory()
-        self.open_pipeline()
-        self.open_ledger()
+        self.open_windows()
         try:
-            return self.serve()
+            self.check_queue()
+            self.check_storage()
+            self.load_model()
+            self.settle_memory()
+            self.open_pipeline()
+            self.open_ledger()
+            try:
+                return self.serve()
+            finally:
+                self.close()
         finally:
-            self.close()
+            self.close_windows()
+
+    def open_windows(self) -> None:
+        """Let others look in: the heartbeat's file, and the metrics."""
+        settings = self.settings
+        self._heartbeat.begin(State.STARTING)
+        self._beating = duties.heartbeat_file(self._heartbeat)
+        self._beating.start()
+        if settings.metrics_port:
+            self._metrics = metrics.serve(settings.metrics_host, settings.metrics_port)
+            log.info("metrics served", action="metrics_served", host=settings.metrics_host, port=settings.metrics_port)
 
     def check_queue(self) -> None:
         """Reach Redis."""
         self._redis = connect(self.settings.redis_url)
         with translated(self.settings.redis_url):
             self._redis.ping()
+            check_access(self.settings.redis_url, self.settings.redis_trusted_hosts)
         log.info("queue reached", action="queue_reached", url=redact(self.settings.redis_url))
 
     def check_storage(self) -> None:
@@ -193,8 +221,13 @@ class Service:
         self._client.close()
         self._redis.close()
 
+    def close_windows(self) -> None:
+        """Say no more to those outside."""
+        self._beating.close()
+        self._heartbeat.end()
+
     def _application(self) -> Celery:
-        app = build_app(self.settings, self._ledger)
+        app = build_app(self.settings, self._ledger, self._heartbeat.turned)
         runner = ChunkRunner(self._pipeline, self._recorder, self._gate, self._running)
         task.register(app, task.Handler(runner, self._recorder, self._ledger, self._running).handle)
         return app
@@ -221,17 +254,33 @@ class Service:
                 lambda: self._pipeline.device_busy_s, self.settings.device_timeout_s, bark=self._device_hangs
             ),
         ]
+        if self.settings.metrics_port:
+            self._routines.append(duties.queue_metrics(self._client))
+            self._show()
         with suppress(redis.RedisError):
             self._ledger.beat(facts)  # first, so that from the first message on its end would be seen
         for routine in self._routines:
             routine.start()
+        self._heartbeat.begin(State.SERVING)
+        metrics.READY.set(1)
         log.info("worker ready", action="worker_ready", worker=self._ledger.id, concurrency=self.settings.concurrency)
+
+    def _show(self) -> None:
+        """Have the metrics tell what is so whenever they are read."""
+        info, precision = self._model.info, self.settings.precision
+        metrics.INFO.labels(__version__, info.id, str(self._model.device), precision).set(1)
+        metrics.HELD_MESSAGES.set_function(lambda: self._ledger.held)
+        metrics.HELD_SEEDS.set_function(lambda: self._ledger.held_seeds)
+        metrics.LINE_SEEDS.set_function(lambda: self._pipeline.waiting)
+        metrics.show_device_memory(self._model.memory_used, self._model.memory_limit)
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         """Stop in order: take no more, finish what was taken, and give back what is not finished in time."""
         if self._stopping:
             self._on_second_signal(number, None)
         self._stopping = True
+        self._heartbeat.state = State.STOPPING
+        metrics.READY.set(0)
         timeout_s = self.settings.drain_timeout_s
         held, name = self._ledger.held, signal.Signals(number).name
         log.info("stopping: no more is taken", action="worker_stopping", signal=name, held=held, drain_s=timeout_s)

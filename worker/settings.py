@@ -34,6 +34,13 @@ def _endpoint(value: str | None) -> str | None:
     return value
 
 
+def _hosts(value: str) -> str:
+    names = [name.strip().lower() for name in value.split(",") if name.strip()]
+    if wrong := [name for name in names if re.search(r"[\s/@]|^\w+:\w+$", name)]:
+        raise ValueError(f"{wrong[0]!r} is no host: write names or addresses alone, between commas, or *")
+    return ",".join(names)
+
+
 def _beside_the_checkpoint(read: dict[str, Any]) -> Path:
     return Path(read.get("checkpoint", "")).with_name("tokenizer.json")
 
@@ -123,6 +130,18 @@ class WorkerSettings(ProducerSettings, StorageSettings):
 
     upload_threads: int = Field(default=8, ge=1, le=256)
     """Pictures that are encoded and uploaded side by side."""
+
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    """Port that Prometheus reads the worker's metrics from; 0 for none."""
+
+    metrics_host: str = "127.0.0.1"
+    """Address that this port is on; 0.0.0.0 for all."""
+
+    heartbeat_file: Path | None = None
+    """File that the worker writes every second while it works, for python -m worker health."""
+
+    redis_trusted_hosts: Annotated[str, AfterValidator(_hosts)] = ""
+    """Hosts whose Redis may be open to anyone, between commas, * for all; this machine's own always may."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least level of log lines that are written."""

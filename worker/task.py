@@ -19,6 +19,7 @@ from producer.contract import MAX_CHUNK_SIZE, MAX_ID_CHARACTERS, MAX_JOB_CHUNKS,
 from producer.errors import InvalidSeed, QueueError
 from producer.message import ChunkMessage
 from producer.seeds import check_seeds, shorten
+from worker import metrics
 from worker.chunk import ChunkRunner
 from worker.errors import GivenBack, InvalidMessage
 from worker.queue.burial import Burial
@@ -74,11 +75,13 @@ class Handler:
 
     def _refuse(self, task_id: str, tag: str, arguments: dict[str, Any], error: Exception) -> None:
         log.error("message refused", action="message_refused", task_id=task_id, error=str(error))
+        metrics.CHUNKS.labels("refused").inc()
         raw = json.dumps(arguments, default=repr)[:RAW_CHARACTERS]
         self._ledger.bury([Burial.of(tag, error, task_id=task_id, raw=raw, whole=False)])
 
     def _give_back(self, delivery: Delivery, error: QueueError | GivenBack) -> None:
         """Put a chunk back; that is one of its attempts only if it may be the cause."""
+        metrics.CHUNKS.labels("given_back").inc()
         log.warning("chunk given back", action="chunk_given_back", error=str(error))
         with suppress(QueueError):
             self._recorder.give_back(delivery, counts=isinstance(error, GivenBack) and error.counts)

@@ -47,12 +47,16 @@ class Work:
 
     Args:
         seed: which.
+        job: who wanted it first, for the log.
         urgency: the lower, the sooner.
     """
 
-    def __init__(self, seed: int, *, urgency: int = 0) -> None:
+    def __init__(self, seed: int, *, job: str = "", urgency: int = 0) -> None:
         self.seed = seed
+        self.job = job
         self.urgency = urgency
+        self.batch = ""
+        """The batch that it was in, for the log."""
         self.latent: Any = None
         self.generated: Any = None
         self.entered = time.perf_counter()
@@ -127,7 +131,8 @@ class Work:
         """End with what becomes of an error: the seed fails, or is to be tried again."""
         try:
             fate = fate_of(error)
-            log.error("seed failed", action="seed_failed", seed=self.seed, fate=str(fate), error=str(error))
+            ids = {"job_id": self.job, "seed": self.seed, "batch_id": self.batch}
+            log.error("seed failed", action="seed_failed", **ids, fate=str(fate), error=str(error))
             if fate is Fate.FAILED and isinstance(error, Exception):
                 self.end(SeedResult.failure(self.seed, error, timings=self.timings))
             elif isinstance(error, GivenBack):
@@ -162,26 +167,26 @@ class InFlight:
         self._lock = threading.Lock()
         self._work: WeakValueDictionary[int, Work] = WeakValueDictionary()
 
-    def join(self, seeds: Sequence[int], futures: Sequence[Future[Outcome]], urgency: int) -> Joined:
+    def join(self, seeds: Sequence[int], futures: Sequence[Future[Outcome]], urgency: int, job: str = "") -> Joined:
         """Give each future the outcome of its seed, from work that is there or is new."""
         joined = Joined([], [], [])
         try:
             with self._lock:
                 for seed, future in zip(seeds, futures, strict=True):
-                    self._join(seed, future, urgency, joined)
+                    self._join(seed, future, Work(seed, job=job, urgency=urgency), joined)
         except BaseException as error:  # what is new will never come into line
             for work in joined.new:
                 work.end(GivenBack(type(error).__name__, counts=True))
             raise
         return joined
 
-    def _join(self, seed: int, future: Future[Outcome], urgency: int, joined: Joined) -> None:
+    def _join(self, seed: int, future: Future[Outcome], new: Work, joined: Joined) -> None:
         work = self._work.get(seed)
         if work is not None and work.join(future):
-            if work.hasten(urgency):
+            if work.hasten(new.urgency):
                 joined.hastened.append(work)
         else:
-            work = Work(seed, urgency=urgency)
+            work = new
             work.join(future)
             joined.new.append(work)
             self._work[seed] = work

@@ -143,8 +143,11 @@ def print_dead_letter(letter: DeadLetter) -> None:
 def print_queue(status: QueueStatus) -> None:
     """Print the queue's depth and a row per worker."""
     waiting, workers = count(status.waiting, "message"), count(len(status.workers), "worker")
+    jobs, dead = count(status.active_jobs, "job"), count(status.dead_letters, "dead letter")
+    age = "" if status.oldest_job_s is None else f" (the oldest for {duration(status.oldest_job_s)})"
     out = console()
     out.print(f"{waiting} waiting ({status.interactive} interactive), {status.held} held by workers, {workers} seen")
+    out.print(f"{jobs} not ended{age}, {dead}")
     if not status.workers:
         out.print("  nothing is done until a worker is started: python -m worker run", markup=False)
     for worker in status.workers:

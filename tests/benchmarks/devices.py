@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from tests.torture.stand_in import StandIn
 from worker import logs
+from worker.machine import memory_limit, resident_bytes
 from worker.model.engine import Engine
 from worker.model.generated import Generated, unheard
 from worker.model.latents import draw_latents
@@ -73,6 +74,14 @@ class FastDevice:
     def facts(self) -> Mapping[str, Any]:
         """Return what the log says."""
         return {"model_id": self.info.id}
+
+    def memory_used(self) -> int:
+        """Return how much this process has."""
+        return resident_bytes()
+
+    def memory_limit(self) -> int:
+        """Return how much it may have."""
+        return memory_limit()
 
     def draw(self, seeds: Sequence[int]) -> Sequence[Any]:
         """Return a latent per seed, as a real model does."""

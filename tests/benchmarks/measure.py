@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from worker.model.engine import usable_cores
+from worker.machine import usable_cores
 
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 PACKAGES = (

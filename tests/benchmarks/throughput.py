@@ -29,7 +29,8 @@ from tests.benchmarks.systems.base import World
 from tests.benchmarks.systems.loop import NAME as LOOP
 from tests.support import ROOT
 from worker.local.stack import ending_on_signals, running_stack
-from worker.model.engine import Engine, usable_cores
+from worker.machine import usable_cores
+from worker.model.engine import Engine
 
 SIZES = {
     "demo": Size(seeds=448, lone=40, rounds=3, trial=128, warm=32),

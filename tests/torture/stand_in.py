@@ -24,6 +24,7 @@ import numpy as np
 import worker.publish
 from worker import logs
 from worker.encode import encode_png
+from worker.machine import memory_limit, resident_bytes
 from worker.model.generated import Generated, ModelInfo
 from worker.queue.ledger import Ledger
 from worker.queue.transport import QoS
@@ -93,6 +94,14 @@ class StandIn:
     def facts(self) -> Mapping[str, Any]:
         """Return what the log says."""
         return {"model_id": self.info.id}
+
+    def memory_used(self) -> int:
+        """Return how much this process has."""
+        return resident_bytes()
+
+    def memory_limit(self) -> int:
+        """Return how much it may have."""
+        return memory_limit()
 
     def draw(self, seeds: Sequence[int]) -> list[None]:
         """Return a latent per seed, which this model does without."""

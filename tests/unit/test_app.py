@@ -26,7 +26,7 @@ NO_LEDGER: Ledger = object()  # type: ignore[assignment]  # nothing is taken her
 )
 def test_every_url_has_the_form_that_celery_takes(url: str, wanted: str) -> None:
     assert celery_url(url) == wanted
-    app = build_app(WorkerSettings.load(redis_url=url), NO_LEDGER)
+    app = build_app(WorkerSettings.load(redis_url=url), NO_LEDGER, int)
     assert app.backend is not None
     connection = app.connection_for_read()
     assert connection.get_transport_cls() is Transport
@@ -39,7 +39,7 @@ def test_options_in_a_url_are_kept() -> None:
 
 
 def test_messages_are_json_alone_and_acknowledged_late() -> None:
-    conf: Any = build_app(WorkerSettings.load(), NO_LEDGER).conf
+    conf: Any = build_app(WorkerSettings.load(), NO_LEDGER, int).conf
     assert conf.accept_content == ["json"]
     assert (conf.task_serializer, conf.result_serializer) == ("json", "json")
     assert conf.task_acks_late

@@ -21,7 +21,7 @@ from worker.model.generated import Generated
 from worker.order import Order
 from worker.pipeline import Pipeline
 from worker.publish import Publisher
-from worker.work import InFlight, Joined, Outcome
+from worker.work import InFlight, Joined, Outcome, Work
 
 DONE = SeedResult(7, SeedStatus.SUCCEEDED)
 
@@ -237,7 +237,7 @@ def test_who_joined_work_that_never_came_into_line_does_not_wait_in_vain(
         with monkeypatch.context() as whole:
             if place == "join":
                 whole.setattr(InFlight, "_join", joins)
-                pipeline._in_flight._join(1, Order().want(1)[0], 0, joined := Joined([], [], []))
+                pipeline._in_flight._join(1, Order().want(1)[0], Work(1), joined := Joined([], [], []))
                 joined.new[0].join(other[0])
                 joined.new[0].end(GivenBack("as join does"))
             else:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from worker.errors import DeviceError, OutOfDeviceMemory, SetupError
+from worker.machine import memory_limit, resident_bytes, usable_cores
 from worker.model.decoders import CanonicalShape, CpuDecoder, CudaDecoder, Decoder, shape_for
 from worker.model.generated import Generated, ModelInfo, unheard
 from worker.model.latents import draw_latents
@@ -94,6 +95,17 @@ class Engine:
             "precision": info.precision,
             "weights": info.weights,
         }
+
+    def memory_used(self) -> int:
+        """Return the bytes in use of the GPU's memory, by whomever; on a CPU those that this process has."""
+        if self.device.type == "cpu":
+            return resident_bytes()
+        free, whole = torch.cuda.mem_get_info(self.device)
+        return int(whole - free)
+
+    def memory_limit(self) -> int:
+        """Return the bytes that the GPU has; on a CPU those that this process may use."""
+        return memory_limit() if self.device.type == "cpu" else int(torch.cuda.mem_get_info(self.device)[1])
 
     @property
     def checked(self) -> bool:
@@ -218,13 +230,6 @@ def resolve_device(name: str | None) -> torch.device:
         found = torch.cuda.device_count()
         raise DeviceError(f"device {name!r} is not there ({found} CUDA devices seen): use cpu, or check the driver")
     return device
-
-
-def usable_cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _describe(model: LoadedModel, shape: CanonicalShape) -> ModelInfo:

@@ -42,6 +42,7 @@ from producer.contract import (
     held_key,
 )
 from producer.message import MESSAGE_TEMPLATE
+from worker import metrics
 from worker.queue.burial import Burial
 
 log = structlog.get_logger(__name__)
@@ -142,6 +143,12 @@ class Ledger:
         with self._lock:
             return len(self._held)
 
+    @property
+    def held_seeds(self) -> int:
+        """How many seeds the messages have that are held."""
+        with self._lock:
+            return sum(load.seeds for load in self._held.values())
+
     def holds(self, tag: str) -> bool:
         """Return whether the message is still this worker's to settle."""
         with self._lock:
@@ -204,6 +211,7 @@ class Ledger:
             args += [burial.tag, burial.letter.id, burial.letter.encode(), burial.task_id, burial.celery_result]
         try:
             self._run("bury", [self.key, DEAD_KEY, DEAD_INDEX_KEY], args)
+            metrics.DEAD_LETTERS.inc(len(burials))
         except redis.RedisError as error:
             log.warning("dead letters not written", action="bury_failed", error=str(error))
             for burial in burials:

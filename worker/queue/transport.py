@@ -23,6 +23,7 @@ from kombu.transport import redis as kombu_redis
 
 from producer.connection import takes_no_writes
 from producer.contract import LANES, QUEUE
+from worker import metrics
 from worker.errors import MalformedMessage
 from worker.queue.burial import Burial
 from worker.queue.envelope import count_seeds, open_envelope
@@ -48,6 +49,9 @@ PAUSE_S = 0.5
 
 CROWDED_S = 0.05
 """Pause between two looks for urgent messages while there is room for no others."""
+
+TURN_S = 1.0
+"""How often it is told that the loop turns."""
 
 RAW_KEPT = 20_000
 """Characters of a malformed message that its dead letter keeps."""
@@ -153,11 +157,13 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]  # kombu has no types
                         self.ledger.weigh(taken.tag, count_seeds(message))
                     self.connection._deliver(message, QUEUE)
                 except MalformedMessage as error:
+                    metrics.CHUNKS.labels("refused").inc()
                     log.error("malformed message", action="message_malformed", task_id=error.task_id, error=str(error))
                     burials.append(_burial(taken, error, error.task_id))
                 except self.connection_errors:
                     raise
                 except Exception as error:  # nothing that a message does to Celery may end the worker
+                    metrics.CHUNKS.labels("refused").inc()
                     log.exception("message not accepted", action="message_refused", tag=taken.tag)
                     burials.append(_burial(taken, error, ""))
                 ended += 1
@@ -196,6 +202,7 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]  # kombu has no ty
 
     Channel = Channel
     _looks: Any = None
+    _turns: Any = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -207,6 +214,9 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]  # kombu has no ty
         if Transport._looks is not None:  # those of a connection before this one
             Transport._looks.cancel()
         Transport._looks = loop.call_repeatedly(CROWDED_S, self.cycle.look)
+        if Transport._turns is not None:
+            Transport._turns.cancel()
+        Transport._turns = loop.call_repeatedly(TURN_S, self.client.transport_options["turned"])
 
     def establish_connection(self) -> Any:
         """Connect; wait here for a Redis that does not answer or takes no writes.
@@ -222,6 +232,7 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]  # kombu has no ty
                 if isinstance(error, redis.ResponseError) and not takes_no_writes(error):
                     raise
                 ledger.reconnect()
+                self.client.transport_options["turned"]()
                 log.warning("Redis away or not writable, waiting", action="redis_waiting", error=str(error))
                 maybe_shutdown()
                 time.sleep(PAUSE_S)

@@ -16,6 +16,7 @@ from http.client import responses
 from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
 from botocore.retries.quota import RetryQuota
 
+from worker.metrics import RETRIES
 from worker.s3.connections import Answer
 
 SUCCESS = range(200, 300)
@@ -63,6 +64,7 @@ class Retries:
             taken = COST_TOO_MUCH if too_much else COST
             if not passes or attempt == ATTEMPTS or not self._quota.acquire(taken):
                 raise error
+            RETRIES.labels("storage").inc()
             time.sleep(_pause_s(attempt, too_much))
         raise AssertionError("unreachable")
 

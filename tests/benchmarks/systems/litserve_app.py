@@ -9,7 +9,7 @@ from litserve import LitAPI, LitServer
 
 from tests.benchmarks.devices import spec_of_environment
 from tests.benchmarks.systems.naive import Uploader
-from worker.model.engine import usable_cores
+from worker.machine import usable_cores
 
 BATCH = 32
 

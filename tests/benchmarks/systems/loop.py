@@ -26,8 +26,8 @@ from tests.benchmarks.devices import Loaded, ModelSpec, spec_of_environment
 from tests.benchmarks.measure import median, meter, percentile, timed
 from tests.benchmarks.systems.base import Figures, World
 from worker.encode import encode_metadata, encode_png
+from worker.machine import usable_cores
 from worker.memory import keep_freed_memory
-from worker.model.engine import usable_cores
 from worker.model.generated import Generated
 
 NAME = "loop"
