@@ -21,7 +21,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --no-compile --constraint requirements/constraints.txt
 TORCH := $(shell grep -m1 '^torch==' requirements/constraints.txt)
 
-.PHONY: help demo up test test-slow torture soak bench train evaluate check format lock build clean
+.PHONY: help demo up test test-slow test-compose torture soak bench train evaluate check format lock build clean
 
 help:  ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,7 +36,10 @@ test: $(VENV)/dev  ## run the tests on a real Valkey and a real S3 server
 	@$(BIN)/python -m pytest -m "not slow" --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 test-slow: $(VENV)/dev  ## run the long tests
-	@$(BIN)/python -m pytest --timeout 1200 -m slow
+	@$(BIN)/python -m pytest --timeout 1200 -m "slow and not docker"
+
+test-compose: $(VENV)/dev  ## run the tests of the containers (needs Docker; minutes)
+	@$(BIN)/python -m pytest -m docker tests/acceptance/test_compose.py
 
 torture: $(VENV)/dev  ## run the fault tests in their full form and write the loss matrix (an hour)
 	@$(BIN)/python -m pytest --torture --timeout 1200 tests/acceptance/test_faults_*.py
