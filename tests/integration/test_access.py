@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from producer.errors import SettingsError
-from worker import access
+from worker import access, doctor
 from worker.access import check_access
 from worker.local.servers import Server, start_valkey
 from worker.settings import WorkerSettings
@@ -44,6 +44,13 @@ def test_a_trusted_host_may_be_open(server: Server, trusted: str) -> None:
 def test_another_host_may_not(server: Server, trusted: str) -> None:
     with pytest.raises(SettingsError, match=r"lets in anyone.*SEEDMILL_REDIS_TRUSTED_HOSTS=0\.0\.0\.0"):
         check_access(elsewhere(server), trusted)
+
+
+def test_the_doctor_finds_it_as_well(server: Server) -> None:
+    with pytest.raises(SettingsError, match="lets in anyone"):
+        doctor._queue(WorkerSettings.load(redis_url=elsewhere(server)))
+    found = doctor._queue(WorkerSettings.load(redis_url=elsewhere(server), redis_trusted_hosts="0.0.0.0"))
+    assert found.outcome is not doctor.Outcome.FAIL
 
 
 @pytest.mark.parametrize("credentials", ["default:whatever@", "someone:whatever@"])
