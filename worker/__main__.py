@@ -39,6 +39,8 @@ def main(arguments: Sequence[str]) -> None:
 
 def run(name: str, arguments: Sequence[str]) -> None:
     """Import a command and run it."""
+    if name == "health":
+        sys.exit(import_module("worker.commands.health").main(arguments))
     try:
         runner = import_module("producer.cli.runner")
         command = import_module(f"worker.commands.{name}")

@@ -19,6 +19,7 @@ import torch
 from producer.client import Client
 from producer.connection import connect, redact, translated
 from producer.errors import SeedmillError
+from worker.access import check_access
 from worker.errors import BucketMissing
 from worker.loading import load_engine
 from worker.model.engine import Engine, resolve_device
@@ -143,6 +144,7 @@ def _queue(settings: WorkerSettings) -> Check:
         server, memory = client.info("server"), client.info("memory")
         durable = client.info("persistence").get("aof_enabled") == 1
         client.close()
+    check_access(settings.redis_url, settings.redis_trusted_hosts)
     name = "Valkey " + server["valkey_version"] if "valkey_version" in server else "Redis " + server["redis_version"]
     detail = f"{redact(settings.redis_url)}: {name}, round trip {spent:.1f} ms"
     if echoed != key:

@@ -1,6 +1,7 @@
 """Log lines: a sentence, a stable ``action``, and ids; text on a terminal, JSON elsewhere. Secrets are never logged.
 
-Celery's and kombu's own lines pass through the same formatter.
+Lines of Celery, kombu and other libraries pass through the same formatter, with the action ``library``. What each of
+our own actions means is in docs/monitoring.md.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def configure(settings: WorkerSettings) -> None:
         cache_logger_on_first_use=True,
     )
     formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared,
+        foreign_pre_chain=[*shared, _name_library],
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
@@ -45,3 +46,9 @@ def configure(settings: WorkerSettings) -> None:
     logging.captureWarnings(capture=True)
     for noisy in ("botocore", "boto3", "urllib3", "celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _name_library(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Give a line that is none of ours the action that it lacks."""
+    event.setdefault("action", "library")
+    return event

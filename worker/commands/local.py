@@ -17,7 +17,7 @@ from producer.client import Client
 from worker.commands.demo import UNTRAINED, check_model_files, is_untrained
 from worker.errors import SetupError
 from worker.files import write_atomically
-from worker.local.process import Process
+from worker.local.process import Process, free_port
 from worker.local.stack import Endpoints, Stack, ending_on_signals, running_stack
 from worker.settings import WorkerSettings
 
@@ -37,6 +37,7 @@ def up(
     data: Annotated[Path, typer.Option(help="Folder for everything that the stack writes.")] = Path(".seedmill/up"),
     redis_port: Annotated[int, typer.Option(help="Port of Valkey; another is found if it is taken.")] = 6379,
     s3_port: Annotated[int, typer.Option(help="Port of the S3 server; another is found if it is taken.")] = 9000,
+    metrics_port: Annotated[int, typer.Option(help="Port of the worker's metrics; likewise.")] = 9808,
 ) -> None:
     """Start the stack, print where everything is, and stop it on Ctrl-C."""
     check_model_files()
@@ -45,15 +46,16 @@ def up(
         with ending_on_signals(), running_stack(data) as stack:
             with console.status("starting"):
                 stack.start_servers(redis_port=redis_port, s3_port=s3_port)
-                worker = stack.start_worker()
-            announce(stack, worker, console)
+                port = free_port(metrics_port)
+                worker = stack.start_worker({"SEEDMILL_METRICS_PORT": str(port)})
+            announce(stack, worker, port, console)
             remark(stack.endpoints, redis_port, s3_port, console)
             watch(stack, worker)
     except KeyboardInterrupt:
         console.print("stopped")
 
 
-def announce(stack: Stack, worker: Process, console: Console) -> None:
+def announce(stack: Stack, worker: Process, metrics_port: int, console: Console) -> None:
     """Write the variables of the stack to a file, and print what is where and what to try."""
     endpoints = stack.endpoints
     variables = stack.data / "env"
@@ -68,6 +70,7 @@ def announce(stack: Stack, worker: Process, console: Console) -> None:
         f"  queue    {endpoints.redis_url}   no password\n"
         f"  S3       {endpoints.s3_url}   bucket {endpoints.bucket}\n"
         f"           access key {endpoints.access_key}   secret key {endpoints.secret_key}\n"
+        f"  metrics  http://127.0.0.1:{metrics_port}/metrics\n"
         f"  data     {escape(str(stack.data))}\n"
         f"  logs     {escape(str(stack.logs))}\n"
         f"  model    {', '.join(models)}\n\n"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import structlog
 import typer
 
+from producer.errors import SeedmillError
 from worker import logs
 from worker.loading import load_checked_engine
 from worker.service import Service
 from worker.settings import WorkerSettings
+
+log = structlog.get_logger(__name__)
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -20,4 +24,9 @@ def serve() -> None:
     """
     settings = WorkerSettings.load()
     logs.configure(settings)
-    raise typer.Exit(Service(settings, load_checked_engine).run())
+    try:
+        status = Service(settings, load_checked_engine).run()
+    except SeedmillError as error:  # told in one line below as well, for people
+        log.critical("the worker cannot serve", action="worker_failed", error=str(error))
+        raise
+    raise typer.Exit(status)
