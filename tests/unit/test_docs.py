@@ -89,15 +89,6 @@ def test_every_file_that_is_named_exists() -> None:
         assert (ROOT / folder).is_dir()
 
 
-def test_every_variable_of_the_example_is_used_and_has_the_default_of_the_stack() -> None:
-    compose = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
-    example = (ROOT / ".env.example").read_text(encoding="utf-8")
-    pairs = re.findall(r"^([A-Z0-9_]+)=(.*)$", example, re.MULTILINE)
-    assert {name for name, _ in pairs} == set(re.findall(r"\$\{([A-Z0-9_]+):-", compose))
-    for name, value in pairs:
-        assert f"${{{name}:-{value}}}" in compose
-
-
 def test_no_document_names_one_s3_product_where_it_means_any() -> None:
     for path in [*ROOT.glob("producer/**/*.py"), *ROOT.glob("worker/**/*.py"), ROOT / "README.md"]:
         assert "minio" not in path.read_text(encoding="utf-8").lower(), path
