@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from secrets import token_hex
 from typing import Any, Protocol
 
 import structlog
@@ -26,6 +27,7 @@ from worker.model.isolate import generate_each
 from worker.order import Order
 from worker.publish import Publisher
 from worker.threads import started_pool
+from worker.tracing import OFF, Traces
 from worker.work import InFlight, Outcome, Work, milliseconds
 
 log = structlog.get_logger(__name__)
@@ -61,13 +63,22 @@ class Pipeline:
         max_batch: most seeds that the model gets at once.
         upload_threads: pictures encoded and uploaded side by side.
         batch_wait_s: seconds that a batch that is not full waits for more seeds.
+        traces: gets a span of each batch and of each publication.
     """
 
     def __init__(
-        self, model: Model, publisher: Publisher, *, max_batch: int, upload_threads: int, batch_wait_s: float = 0.0
+        self,
+        model: Model,
+        publisher: Publisher,
+        *,
+        max_batch: int,
+        upload_threads: int,
+        batch_wait_s: float = 0.0,
+        traces: Traces = OFF,
     ) -> None:
         self._model = model
         self._publisher = publisher
+        self._traces = traces
         self._batcher: Batcher[Work] = Batcher(self._run_batch, max_batch=max_batch, wait_s=batch_wait_s)
         self._in_flight = InFlight()
         self._finishers = started_pool(upload_threads, "upload", setting="SEEDMILL_UPLOAD_THREADS")
@@ -111,7 +122,7 @@ class Pipeline:
     def process(self, seeds: Sequence[int], order: Order) -> list[Outcome]:
         """Generate and publish the seeds; blocks until each has its outcome, and returns them in order."""
         futures = self._enter(seeds, order)
-        joined = self._in_flight.join(seeds, futures, order.urgency)
+        joined = self._in_flight.join(seeds, futures, order.urgency, order.trace)
         try:
             order.hold(joined.work)
             with suppress(Exception):  # the device thread tries again, and tells whose fault it is
@@ -165,12 +176,14 @@ class Pipeline:
                 log.exception("batch left by an error", action="batch_escaped")
 
     def _generate_batch(self, batch: list[Work], free: Callable[[], None]) -> None:
-        started = time.perf_counter()
+        started, name = time.perf_counter(), token_hex(4)
         for item in batch:
+            item.batch = name
             item.timings["queue_ms"] = milliseconds(item.entered)
-        generated = generate_each(lambda some: self._generate(some, free if some is batch else unheard), batch)
-        spent = milliseconds(started)
-        log.debug("batch generated", action="batch_generated", seeds=len(batch), ms=spent)
+        with self._traces.batch(name, batch):
+            generated = generate_each(lambda some: self._generate(some, free if some is batch else unheard), batch)
+            spent = milliseconds(started)
+            log.debug("batch generated", action="batch_generated", batch=name, seeds=len(batch), ms=spent)
         for item, result in zip(batch, generated, strict=True):
             item.timings["generate_ms"] = spent
             if isinstance(result, Exception):
@@ -203,7 +216,10 @@ class Pipeline:
 
     def _finish(self, item: Work) -> None:
         try:
-            self._end(item, lambda: self._publisher.publish(item))
+            with self._traces.publication(item):
+                self._end(item, lambda: self._publisher.publish(item))
+        except BaseException as error:  # of the traces: nobody waits in vain
+            item.fail(error)
         finally:
             self._handover.release()
 

@@ -30,7 +30,7 @@ from celery.worker import state
 from producer.client import Client
 from producer.connection import connect, redact, translated
 from producer.errors import QueueError
-from worker import duties, task
+from worker import duties, task, tracing
 from worker.app import build_app
 from worker.chunk import ChunkRunner
 from worker.errors import GivenBack
@@ -90,6 +90,7 @@ class Service:
         )  # until the queue is served; process 1 of a container ignores it otherwise
         self.check_queue()
         self.check_storage()
+        self.open_traces()
         self.load_model()
         self.settle_memory()
         self.open_pipeline()
@@ -111,6 +112,10 @@ class Service:
         self._store = ObjectStore(self.settings, connections=self.settings.upload_threads + 2)
         self._store.ensure_bucket()
         log.info("storage reached", action="storage_reached", where=self._store.where)
+
+    def open_traces(self) -> None:
+        """Prepare what sends spans, if the environment names a collector."""
+        self._traces = tracing.open_traces()
 
     def load_model(self) -> None:
         """Load the model, warm it up and prove that its results do not depend on the batch."""
@@ -136,6 +141,7 @@ class Service:
             max_batch=settings.max_batch,
             upload_threads=settings.upload_threads,
             batch_wait_s=settings.batch_wait_ms / 1000,
+            traces=self._traces,
         )
         self._pipeline.start()
 
@@ -183,6 +189,7 @@ class Service:
         for routine in self._routines:
             routine.close()
         self._give_everything_back()
+        self._traces.close()
         log.info("worker stopped", action="worker_stopped")
         if blocked:  # its thread would keep the process from ending
             hung = self._pipeline.device_busy_s > 0
@@ -195,7 +202,7 @@ class Service:
 
     def _application(self) -> Celery:
         app = build_app(self.settings, self._ledger)
-        runner = ChunkRunner(self._pipeline, self._recorder, self._gate, self._running)
+        runner = ChunkRunner(self._pipeline, self._recorder, self._gate, self._running, self._traces)
         task.register(app, task.Handler(runner, self._recorder, self._ledger, self._running).handle)
         return app
 
