@@ -21,6 +21,8 @@ from producer.queue import QueueStatus, parse_queue_status, queue_status
 from producer.reconcile import Reconciliation
 from producer.seeds import Seeds
 from producer.settings import ProducerSettings
+from producer.submission import Submission
+from producer.tracing import submitting
 
 
 class AsyncJob(JobView):
@@ -92,10 +94,11 @@ class AsyncClient:
         self, seeds: Seeds, *, job_id: str | None = None, priority: Priority | str | None = None, force: bool = False
     ) -> AsyncJob:
         """Enqueue one seed, a list or a range as one job; see :meth:`producer.client.Client.submit`."""
-        call, job_id = records.submission(seeds, job_id, self.settings, priority, force=force)
-        if await self._run(call) < 0:
-            raise JobConflict(job_id)
-        return await self.get(job_id)
+        submission = Submission.check(seeds, job_id, self.settings, priority, force=force)
+        with submitting(submission) as trace:
+            if await self._run(submission.call(trace)) < 0:
+                raise JobConflict(submission.job_id)
+            return await self.get(submission.job_id)
 
     async def get(self, job_id: str) -> AsyncJob:
         """Return the job of that id, or raise :class:`~producer.errors.JobNotFound`."""

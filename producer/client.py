@@ -23,6 +23,8 @@ from producer.queue import QueueStatus, parse_queue_status, queue_status
 from producer.reconcile import Reconciliation, reconcile
 from producer.seeds import Seeds
 from producer.settings import ProducerSettings
+from producer.submission import Submission
+from producer.tracing import submitting
 
 
 class Job(JobView):
@@ -136,10 +138,11 @@ class Client:
             JobConflict: a job of that id exists with other seeds; nothing was enqueued.
             QueueUnreachable, QueueRefused: nothing is known to be enqueued; repeat with the same ``job_id``.
         """
-        call, job_id = records.submission(seeds, job_id, self.settings, priority, force=force)
-        if self._run(call) < 0:
-            raise JobConflict(job_id)
-        return self.get(job_id)
+        submission = Submission.check(seeds, job_id, self.settings, priority, force=force)
+        with submitting(submission) as trace:
+            if self._run(submission.call(trace)) < 0:
+                raise JobConflict(submission.job_id)
+            return self.get(submission.job_id)
 
     def get(self, job_id: str) -> Job:
         """Return the job of that id.

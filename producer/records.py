@@ -7,12 +7,10 @@ producer/scripts/; all of them take the time from the Redis server.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.resources import files
-from uuid import uuid4
 
 from producer.contract import (
     ACTIVE_KEY,
@@ -24,7 +22,6 @@ from producer.contract import (
     LANES,
     MANIFESTS_KEY,
     MAX_DEAD_LETTERS,
-    MAX_JOB_CHUNKS,
     QUEUE,
     WAKE,
     WORKERS_KEY,
@@ -38,18 +35,15 @@ from producer.contract import (
     seeds_key,
     ticket,
 )
-from producer.errors import InvalidJobId, JobNotFound, SettingsError
+from producer.errors import JobNotFound
 from producer.message import ChunkMessage, revoked_result
-from producer.seeds import Seeds, check_seeds, pack, shorten
-from producer.settings import ProducerSettings
+from producer.seeds import pack
 
 MAX_PLACE = 10_000
 """Entries of a lane among which a job's place is looked for; Redis answers nobody else meanwhile."""
 
 TOMBSTONE_S = 24 * 3600
 """Seconds that the record outlives the results, so that a late poll reads ``expired`` and not "not found"."""
-
-JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 SCRIPTS = {
     path.name.removesuffix(".lua"): path.read_text(encoding="utf-8")
@@ -90,7 +84,8 @@ class Start:
     failures; ``deliveries`` counts all that were begun, with this one if it is to be run. ``stopped_at`` is
     the seed that the last attempt was at when it ended without a word, if it was run alone, and ``died`` the number of
     workers in a row that died at it. ``known`` are the seeds that should be published already; with
-    ``force`` they are computed nevertheless.
+    ``force`` they are computed nevertheless. ``trace`` is the trace context of the submit (producer/tracing.py), "" for
+    none.
     """
 
     verdict: Verdict
@@ -102,11 +97,12 @@ class Start:
     died: int = 0
     known: frozenset[int] = frozenset()
     force: bool = False
+    trace: str = ""
 
     @classmethod
     def parse(cls, answer: Sequence[str | int]) -> Start:
         """Read what the script answered."""
-        verdict, deaths, failures, deliveries, condemned, at, known, force = answer
+        verdict, deaths, failures, deliveries, condemned, at, known, force, trace = answer
         seed, _, died = str(at).partition(":")
         return cls(
             Verdict(str(verdict)),
@@ -118,54 +114,12 @@ class Start:
             died=int(died or 0),
             known=_numbers(known),
             force=bool(force),
+            trace=str(trace),
         )
 
 
 def _numbers(text: str | int) -> frozenset[int]:
     return frozenset(int(number) for number in str(text).split(",") if number)
-
-
-def submission(
-    seeds: Seeds,
-    job_id: str | None,
-    settings: ProducerSettings,
-    priority: Priority | str | None = None,
-    *,
-    force: bool = False,
-) -> tuple[Call, str]:
-    """Check what a caller wants enqueued; returns the call that does it and the job's id (UUID 4 if none was given).
-
-    Without a priority, a job of one message is interactive and a longer one bulk. With ``force`` seeds are computed
-    that are published already.
-
-    Raises:
-        InvalidSeed, InvalidJobId, SettingsError: naming the value.
-    """
-    checked = check_seeds(seeds)
-    job_id = str(uuid4()) if job_id is None else job_id
-    if not isinstance(job_id, str) or not JOB_ID.fullmatch(job_id):
-        raise InvalidJobId(f"{shorten(job_id)} is not a job id: use 1 to 64 letters, digits, '-' and '_'")
-    chunks = count_chunks(checked, settings.chunk_size)
-    if chunks > MAX_JOB_CHUNKS:
-        raise SettingsError(
-            f"chunk_size={settings.chunk_size} makes {chunks} messages of {len(checked)} seeds, more than "
-            f"{MAX_JOB_CHUNKS}: raise it (SEEDMILL_CHUNK_SIZE), or submit several jobs"
-        )
-    if priority is None:
-        priority = Priority.INTERACTIVE if chunks == 1 else Priority.BULK
-    elif priority not in list(Priority):
-        raise SettingsError(f"priority={shorten(priority)}: use {' or '.join(Priority)}")
-    if not isinstance(force, bool):
-        raise SettingsError(f"force={shorten(force)}: use True or False")
-    call = create_job(
-        job_id,
-        checked,
-        chunk_size=settings.chunk_size,
-        ttl_s=settings.result_ttl_s,
-        priority=Priority(priority),
-        force=force,
-    )
-    return call, job_id
 
 
 def check_known(job_id: object) -> None:
@@ -186,17 +140,25 @@ def message_of(job_id: str, seeds: Sequence[int], chunk: int, *, chunk_size: int
 
 
 def create_job(
-    job_id: str, seeds: Sequence[int], *, chunk_size: int, ttl_s: int, priority: Priority, force: bool = False
+    job_id: str,
+    seeds: Sequence[int],
+    *,
+    chunk_size: int,
+    ttl_s: int,
+    priority: Priority,
+    force: bool = False,
+    trace: str = "",
 ) -> Call:
     """Write the record and put the job's ticket into its lane; answers 1, 0 if the job exists, -1 if with other seeds.
 
-    Two jobs with equal seeds have one digest, whether a list or a range brought them.
+    Two jobs with equal seeds have one digest, whether a list or a range brought them. ``trace`` is the trace context
+    that the record keeps.
     """
     lane, packed = LANES.index(priority.lane), pack(seeds)
     keys = [job_key(job_id), seeds_key(job_id), ACTIVE_KEY, QUEUE, priority.lane, facts_key(job_id), BEHIND_KEYS[lane]]
     args: list[str | int] = [job_id, hashlib.sha256(packed.encode()).hexdigest(), len(seeds)]
     args += [count_chunks(seeds, chunk_size), chunk_size, str(priority), ttl_s * 1000, TOMBSTONE_S * 1000]
-    args += [packed, WAKE, ticket(job_id), lane, int(force)]
+    args += [packed, WAKE, ticket(job_id), lane, int(force), trace]
     return Call(SCRIPTS["create_job"], keys, args)
 
 

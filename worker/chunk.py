@@ -22,6 +22,7 @@ from worker.order import Order
 from worker.queue.gate import Gate
 from worker.results import Delivery, Recorder
 from worker.running import Running
+from worker.tracing import OFF, Traces
 from worker.work import Outcome
 
 log = structlog.get_logger(__name__)
@@ -45,11 +46,12 @@ class Mill(Protocol):
 class ChunkRunner:
     """Runs chunks, from many threads at a time."""
 
-    def __init__(self, mill: Mill, recorder: Recorder, gate: Gate, running: Running) -> None:
+    def __init__(self, mill: Mill, recorder: Recorder, gate: Gate, running: Running, traces: Traces = OFF) -> None:
         self._mill = mill
         self._recorder = recorder
         self._gate = gate
         self._running = running
+        self._traces = traces
 
     def run(self, delivery: Delivery) -> dict[str, Any] | None:
         """Run a chunk unless its job says otherwise; returns the recorded value, or ``None``.
@@ -67,6 +69,13 @@ class ChunkRunner:
             return self._follow(delivery, self._recorder.start(delivery, alone=True), alone=True)
 
     def _follow(self, delivery: Delivery, start: Start, *, alone: bool) -> dict[str, Any] | None:
+        with self._traces.chunk(delivery, start) as trace:
+            value = self._carry_out(delivery, start, trace, alone=alone)
+            if value is not None:
+                self._traces.recorded(trace, value)
+            return value
+
+    def _carry_out(self, delivery: Delivery, start: Start, trace: Any, *, alone: bool) -> dict[str, Any] | None:
         if start.verdict is Verdict.UNKNOWN:
             message = delivery.message
             part = f"chunk={message.chunk} with {len(message.seeds)} seeds"
@@ -83,6 +92,7 @@ class ChunkRunner:
         facts = {"deaths": start.deaths, "failures": start.failures, "delivery": start.deliveries}
         log.info("chunk started", action="chunk_started", seeds=len(delivery.message.seeds), alone=alone, **facts)
         with self._running.order(delivery) as order:
+            order.trace = trace
             try:
                 outcomes = self._outcomes(delivery, start, order, alone=alone)
             except (GivenBack, QueueError):

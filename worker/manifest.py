@@ -21,6 +21,7 @@ from producer.client import Client
 from producer.contract import MANIFEST_CONTENT_TYPE, manifest_key
 from producer.errors import JobNotFound, QueueError, ResultsLost
 from producer.message import SeedResult
+from producer.submission import JOB_ID
 from worker.errors import StorageError
 
 log = structlog.get_logger(__name__)
@@ -86,7 +87,7 @@ class ManifestWriter:
         try:
             job = self._client.get(job_id)
             whole = job.status.is_terminal and job.counts.done == job.counts.total
-            if not (whole and records.JOB_ID.fullmatch(job_id)):
+            if not (whole and JOB_ID.fullmatch(job_id)):
                 return self._settle(claim, "it runs again, was cancelled, or has an odd id")
             with tempfile.SpooledTemporaryFile(SPOOL_BYTES) as file:
                 seeds = _write_lines(file, job.results(), claim.keep)

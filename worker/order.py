@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
+from typing import Any
 
 from worker.errors import GivenBack
 from worker.work import Outcome, Work, settle
@@ -24,6 +25,8 @@ class Order:
     def __init__(self, job: str = "", *, urgency: int = 0) -> None:
         self.job = job
         self.urgency = urgency
+        self.trace: Any = None
+        """The trace of its chunk; ``None`` while nothing is traced."""
         self._lock = threading.Lock()
         self._futures: list[Future[Outcome]] = []
         self._work: list[Work] = []

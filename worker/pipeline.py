@@ -11,11 +11,11 @@ from __future__ import annotations
 import math
 import threading
 import time
-import uuid
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from secrets import token_hex
 from typing import Any, Protocol
 
 import structlog
@@ -30,6 +30,7 @@ from worker.model.isolate import generate_each
 from worker.order import Order
 from worker.publish import Publisher
 from worker.threads import started_pool
+from worker.tracing import OFF, Traces
 from worker.work import InFlight, Outcome, Work, milliseconds
 
 log = structlog.get_logger(__name__)
@@ -65,13 +66,22 @@ class Pipeline:
         max_batch: most seeds that the model gets at once.
         upload_threads: pictures encoded and uploaded side by side.
         batch_wait_s: seconds that a batch that is not full waits for more seeds.
+        traces: gets a span of each batch and of each publication.
     """
 
     def __init__(
-        self, model: Model, publisher: Publisher, *, max_batch: int, upload_threads: int, batch_wait_s: float = 0.0
+        self,
+        model: Model,
+        publisher: Publisher,
+        *,
+        max_batch: int,
+        upload_threads: int,
+        batch_wait_s: float = 0.0,
+        traces: Traces = OFF,
     ) -> None:
         self._model = model
         self._publisher = publisher
+        self._traces = traces
         self._batcher: Batcher[Work] = Batcher(self._run_batch, max_batch=max_batch, wait_s=batch_wait_s)
         self._in_flight = InFlight()
         self._finishers = started_pool(upload_threads, "upload", setting="SEEDMILL_UPLOAD_THREADS")
@@ -118,7 +128,7 @@ class Pipeline:
     def process(self, seeds: Sequence[int], order: Order) -> list[Outcome]:
         """Generate and publish the seeds; blocks until each has its outcome, and returns them in order."""
         futures = self._enter(seeds, order)
-        joined = self._in_flight.join(seeds, futures, order.urgency, order.job)
+        joined = self._in_flight.join(seeds, futures, order.urgency, order.job, order.trace)
         metrics.COALESCED.inc(len(joined.work) - len(joined.new))
         try:
             order.hold(joined.work)
@@ -173,8 +183,7 @@ class Pipeline:
                 log.exception("batch left by an error", action="batch_escaped")
 
     def _generate_batch(self, batch: list[Work], free: Callable[[], None]) -> None:
-        started = time.perf_counter()
-        name = uuid.uuid4().hex[:12]
+        started, name = time.perf_counter(), token_hex(6)
         for item in batch:
             item.batch = name
             item.timings["queue_ms"] = milliseconds(item.entered)
@@ -185,7 +194,7 @@ class Pipeline:
             metrics.RETRIES.labels("batch").inc()  # a part of one that failed
             return self._generate(some, unheard)
 
-        with bound_contextvars(batch_id=name):
+        with self._traces.batch(name, batch), bound_contextvars(batch_id=name):
             generated = generate_each(generate, batch)
             spent = milliseconds(started)
             metrics.BATCH_SEEDS.observe(len(batch))
@@ -220,8 +229,10 @@ class Pipeline:
 
     def _finish(self, item: Work) -> None:
         try:
-            with bound_contextvars(job_id=item.job, batch_id=item.batch):
+            with self._traces.publication(item), bound_contextvars(job_id=item.job, batch_id=item.batch):
                 self._end(item, lambda: self._publish(item))
+        except BaseException as error:  # of the traces: nobody waits in vain
+            item.fail(error)
         finally:
             self._handover.release()
 

@@ -43,11 +43,16 @@ REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A chunk as it was taken: ``tag`` is that of its message; ``adopt`` says that a foreign app sent it."""
+    """A chunk as it was taken.
+
+    ``tag`` is that of its message; ``adopt`` says that a foreign app sent it; ``trace`` is the trace context that the
+    message itself brought (producer/tracing.py), "" for none.
+    """
 
     message: ChunkMessage
     tag: str = ""
     adopt: bool = False
+    trace: str = ""
 
 
 class Recorder:

@@ -32,7 +32,7 @@ from producer import __version__
 from producer.client import Client
 from producer.connection import connect, redact, translated
 from producer.errors import QueueError
-from worker import duties, metrics, task
+from worker import duties, metrics, task, tracing
 from worker.access import check_access
 from worker.app import build_app
 from worker.chunk import ChunkRunner
@@ -105,6 +105,7 @@ class Service:
         try:
             self.check_queue()
             self.check_storage()
+            self.open_traces()
             self.load_model()
             self.settle_memory()
             self.open_pipeline()
@@ -140,6 +141,10 @@ class Service:
         self._store.ensure_bucket()
         log.info("storage reached", action="storage_reached", where=self._store.where)
 
+    def open_traces(self) -> None:
+        """Prepare what sends spans, if the environment names a collector."""
+        self._traces = tracing.open_traces()
+
     def load_model(self) -> None:
         """Load the model, warm it up and prove that its results do not depend on the batch."""
         self._model = self._load(self.settings)
@@ -164,6 +169,7 @@ class Service:
             max_batch=settings.max_batch,
             upload_threads=settings.upload_threads,
             batch_wait_s=settings.batch_wait_ms / 1000,
+            traces=self._traces,
         )
         self._pipeline.start()
 
@@ -211,6 +217,7 @@ class Service:
         for routine in self._routines:
             routine.close()
         self._give_everything_back()
+        self._traces.close()
         log.info("worker stopped", action="worker_stopped")
         if blocked:  # its thread would keep the process from ending
             hung = self._pipeline.device_busy_s > 0
@@ -228,7 +235,7 @@ class Service:
 
     def _application(self) -> Celery:
         app = build_app(self.settings, self._ledger, self._heartbeat.turned)
-        runner = ChunkRunner(self._pipeline, self._recorder, self._gate, self._running)
+        runner = ChunkRunner(self._pipeline, self._recorder, self._gate, self._running, self._traces)
         task.register(app, task.Handler(runner, self._recorder, self._ledger, self._running).handle)
         return app
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -19,6 +20,7 @@ from producer.contract import MAX_CHUNK_SIZE, MAX_ID_CHARACTERS, MAX_JOB_CHUNKS,
 from producer.errors import InvalidSeed, QueueError
 from producer.message import ChunkMessage
 from producer.seeds import check_seeds, shorten
+from producer.tracing import FIELDS, pack
 from worker import metrics
 from worker.chunk import ChunkRunner
 from worker.errors import GivenBack, InvalidMessage
@@ -45,10 +47,12 @@ class Handler:
         self._recorder = recorder
         self._ledger = ledger
 
-    def handle(self, task_id: str, tag: str, priority: object, arguments: dict[str, Any]) -> dict[str, Any] | None:
+    def handle(
+        self, task_id: str, tag: str, priority: object, arguments: dict[str, Any], trace: str = ""
+    ) -> dict[str, Any] | None:
         """Run a chunk and settle its message; returns the recorded value, or ``None`` if it was not run here."""
         try:
-            delivery = read_delivery(task_id, tag, priority, arguments)
+            delivery = replace(read_delivery(task_id, tag, priority, arguments), trace=trace)
         except (InvalidSeed, InvalidMessage) as error:
             self._refuse(task_id, tag, arguments, error)
             return None
@@ -89,7 +93,7 @@ class Handler:
         self._ledger.give_back(delivery.tag)
 
 
-def register(app: Celery, handle: Callable[[str, str, object, dict[str, Any]], dict[str, Any] | None]) -> None:
+def register(app: Celery, handle: Callable[[str, str, object, dict[str, Any], str], dict[str, Any] | None]) -> None:
     """Define the task on ``app``; ``handle`` is :meth:`Handler.handle`.
 
     The result is stored by the handler, so Celery is told to ignore the returned value.
@@ -104,7 +108,17 @@ def register(app: Celery, handle: Callable[[str, str, object, dict[str, Any]], d
         extra = {f"argument {number}": value for number, value in enumerate(positional[3:], 4)}
         twice = {f"{name} given twice": None for name in named.keys() & arguments.keys()}
         everything = {**named, **extra, **twice, **arguments}
-        return handle(self.request.id, properties.get("delivery_tag", ""), properties.get("priority"), everything)
+        tag, priority = properties.get("delivery_tag", ""), properties.get("priority")
+        return handle(self.request.id, tag, priority, everything, read_trace(self.request))
+
+
+def read_trace(request: Any) -> str:
+    """Return the trace context in the headers of a message, "" for none.
+
+    Celery keeps headers that it does not know as attributes of the request, and some of its versions nest them.
+    """
+    nested = request.headers if isinstance(request.headers, Mapping) else {}
+    return pack({name: request.get(name) or nested.get(name) for name in FIELDS})
 
 
 def read_delivery(task_id: str, tag: str, priority: object, arguments: dict[str, Any]) -> Delivery:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
@@ -55,12 +55,17 @@ class Work:
         self.seed = seed
         self.job = job
         self.urgency = urgency
-        self.batch = ""
-        """The batch that it was in, for the log."""
         self.latent: Any = None
         self.generated: Any = None
         self.entered = time.perf_counter()
         self.timings: dict[str, float] = {}
+        self.batch = ""
+        """The batch that it is generated in, for logs and traces."""
+        self.chunks: tuple[Any, ...] = ()
+        """Traces of the chunks that want it, the first one first; none of these three while nothing is traced."""
+        self.batch_trace: Any = None
+        self.traced: Callable[[str], AbstractContextManager[Any]] | None = None
+        """Makes a span of a stage."""
         self._lock = threading.Lock()
         self._waiting: list[Future[Outcome]] = []
         self._begun = False
@@ -73,6 +78,11 @@ class Work:
         """Whether an outcome is still waited for."""
         with self._lock:
             return self._is_wanted()
+
+    @property
+    def outcome(self) -> Outcome:
+        """How it has ended."""
+        return self._outcome
 
     def join(self, future: Future[Outcome]) -> bool:
         """Take it in hand and let ``future`` get the outcome too.
@@ -148,7 +158,10 @@ class Work:
         """Return what ``call`` returns, noting how long it took."""
         started = time.perf_counter()
         try:
-            return call()
+            if self.traced is None:
+                return call()
+            with self.traced(stage):
+                return call()
         finally:
             self.timings[f"{stage}_ms"] = milliseconds(started)
 
@@ -167,20 +180,24 @@ class InFlight:
         self._lock = threading.Lock()
         self._work: WeakValueDictionary[int, Work] = WeakValueDictionary()
 
-    def join(self, seeds: Sequence[int], futures: Sequence[Future[Outcome]], urgency: int, job: str = "") -> Joined:
-        """Give each future the outcome of its seed, from work that is there or is new."""
+    def join(
+        self, seeds: Sequence[int], futures: Sequence[Future[Outcome]], urgency: int, job: str = "", trace: Any = None
+    ) -> Joined:
+        """Give each future the outcome of its seed, from work that is there or is new; ``trace`` is the chunk's."""
         joined = Joined([], [], [])
         try:
             with self._lock:
                 for seed, future in zip(seeds, futures, strict=True):
-                    self._join(seed, future, Work(seed, job=job, urgency=urgency), joined)
+                    work = self._join(seed, future, Work(seed, job=job, urgency=urgency), joined)
+                    if trace is not None and trace not in work.chunks:
+                        work.chunks += (trace,)
         except BaseException as error:  # what is new will never come into line
             for work in joined.new:
                 work.end(GivenBack(type(error).__name__, counts=True))
             raise
         return joined
 
-    def _join(self, seed: int, future: Future[Outcome], new: Work, joined: Joined) -> None:
+    def _join(self, seed: int, future: Future[Outcome], new: Work, joined: Joined) -> Work:
         work = self._work.get(seed)
         if work is not None and work.join(future):
             if work.hasten(new.urgency):
@@ -191,6 +208,7 @@ class InFlight:
             joined.new.append(work)
             self._work[seed] = work
         joined.work.append(work)
+        return work
 
 
 def _is_success(outcome: Outcome) -> bool:

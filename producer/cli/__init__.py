@@ -17,6 +17,7 @@ from producer import __version__
 from producer.cli import dead, render
 from producer.cli.options import AsJson, JobId, RedisUrl, Timeout
 from producer.cli.runner import EXIT_FAILED, EXIT_INTERRUPTED, run
+from producer.cli.spans import sending_spans
 from producer.client import Client, Job
 from producer.contract import JobStatus, Priority
 from producer.seeds import parse_seeds
@@ -70,7 +71,7 @@ def submit(
     checked = parse_seeds(seeds)
     if timeout is not None and not wait:
         raise typer.BadParameter("it says how long to wait: add --wait", param_hint="--timeout")
-    with Client(redis_url) as client:
+    with sending_spans(), Client(redis_url) as client:
         job = client.submit(checked, job_id=job_id, priority=priority, force=force)
         if wait:
             _finish(job, timeout, as_json=as_json)

@@ -30,7 +30,7 @@ def test_the_producing_side_brings_in_nothing_heavy(statement: str) -> None:
 
 
 def test_importing_the_package_alone_loads_next_to_nothing() -> None:
-    assert not modules_after("import producer") & {"redis", "pydantic", "typer", "rich"}
+    assert not modules_after("import producer") & {"redis", "pydantic", "typer", "rich", "opentelemetry"}
 
 
 def test_every_public_name_is_there() -> None:
@@ -74,6 +74,12 @@ def test_each_place_knows_only_what_it_should(files: str, never: set[str]) -> No
         for name in imports_of(path):
             parts = name.split(".")
             assert not {".".join(parts[: n + 1]) for n in range(len(parts))} & never, f"{path}: {name}"
+
+
+def test_opentelemetry_is_known_in_three_places_alone() -> None:
+    files = [path for side in ("producer", "worker") for path in ROOT.glob(f"{side}/**/*.py")]
+    knowing = {path for path in files if any(name.startswith("opentelemetry") for name in imports_of(path))}
+    assert knowing == {ROOT / name for name in ("producer/tracing.py", "producer/otel.py", "worker/spans.py")}
 
 
 def test_the_contract_imports_the_standard_library_alone() -> None:

@@ -199,7 +199,7 @@ def test_arguments_may_be_given_by_place_or_by_name(
     generate: Any = app.tasks[TASK_NAME]
     generate.push_request(id="t", properties={"delivery_tag": "1.0", "priority": 9})
     generate.run(*args, **kwargs)
-    assert seen == [("t", "1.0", 9, wanted)]
+    assert seen == [("t", "1.0", 9, wanted, "")]
 
 
 @pytest.mark.parametrize(("args", "kwargs"), [([1, "j", 0, 4], {}), ([1], {"seeds": 2})])

@@ -1,0 +1,76 @@
+"""What a caller wants enqueued, checked before anything is sent; producer/records.py has the call that enqueues it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+from uuid import uuid4
+
+from producer.contract import MAX_JOB_CHUNKS, Priority
+from producer.errors import InvalidJobId, SettingsError
+from producer.records import Call, count_chunks, create_job
+from producer.seeds import Seeds, check_seeds, shorten
+from producer.settings import ProducerSettings
+
+JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A job that can be enqueued."""
+
+    job_id: str
+    seeds: Sequence[int]
+    priority: Priority
+    settings: ProducerSettings
+    force: bool
+
+    @classmethod
+    def check(
+        cls,
+        seeds: Seeds,
+        job_id: str | None,
+        settings: ProducerSettings,
+        priority: Priority | str | None = None,
+        *,
+        force: bool = False,
+    ) -> Self:
+        """Check what a caller gave; the job's id is a UUID 4 if none was given.
+
+        Without a priority, a job of one message is interactive and a longer one bulk. With ``force`` seeds are computed
+        that are published already.
+
+        Raises:
+            InvalidSeed, InvalidJobId, SettingsError: naming the value.
+        """
+        checked = check_seeds(seeds)
+        job_id = str(uuid4()) if job_id is None else job_id
+        if not isinstance(job_id, str) or not JOB_ID.fullmatch(job_id):
+            raise InvalidJobId(f"{shorten(job_id)} is not a job id: use 1 to 64 letters, digits, '-' and '_'")
+        chunks = count_chunks(checked, settings.chunk_size)
+        if chunks > MAX_JOB_CHUNKS:
+            raise SettingsError(
+                f"chunk_size={settings.chunk_size} makes {chunks} messages of {len(checked)} seeds, more than "
+                f"{MAX_JOB_CHUNKS}: raise it (SEEDMILL_CHUNK_SIZE), or submit several jobs"
+            )
+        if priority is None:
+            priority = Priority.INTERACTIVE if chunks == 1 else Priority.BULK
+        elif priority not in list(Priority):
+            raise SettingsError(f"priority={shorten(priority)}: use {' or '.join(Priority)}")
+        if not isinstance(force, bool):
+            raise SettingsError(f"force={shorten(force)}: use True or False")
+        return cls(job_id, checked, Priority(priority), settings, force)
+
+    def call(self, trace: str) -> Call:
+        """Return the call that enqueues it, with the trace context that its record keeps."""
+        return create_job(
+            self.job_id,
+            self.seeds,
+            chunk_size=self.settings.chunk_size,
+            ttl_s=self.settings.result_ttl_s,
+            priority=self.priority,
+            force=self.force,
+            trace=trace,
+        )

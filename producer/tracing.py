@@ -1,0 +1,73 @@
+"""The trace of a job, for apps that use OpenTelemetry: one span per submit, whose context travels with the job.
+
+The context is the W3C one (``traceparent``, ``tracestate``), in the job's record as JSON. Nothing of OpenTelemetry is
+imported here: unless the process has done so, and so might trace, nothing is done. producer/otel.py sends the spans of
+our own processes.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from producer import __version__
+from producer.contract import QUEUE
+from producer.submission import Submission
+
+API = "opentelemetry.trace"
+SCOPE = "seedmill"
+FIELDS = ("traceparent", "tracestate")
+
+MAX_CHARACTERS = 1024
+"""Longest trace context that travels; of a longer one ``traceparent`` alone."""
+
+MESSAGING = {"messaging.system": "celery", "messaging.destination.name": QUEUE}
+"""Attributes of every span that has to do with the queue, by OpenTelemetry's conventions for messaging."""
+
+
+@contextmanager
+def submitting(submission: Submission) -> Iterator[str]:
+    """Yield the trace context for the job's record, inside a span of the submit; "" in an app that does not trace."""
+    if sys.modules.get(API) is None:
+        yield ""
+        return
+    from opentelemetry.trace import SpanKind, get_tracer  # the app has
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    attributes: dict[str, str | int] = {
+        **MESSAGING,
+        "messaging.operation.name": "submit",
+        "messaging.operation.type": "send",
+        "seedmill.job.id": submission.job_id,
+        "seedmill.job.seeds": len(submission.seeds),
+        "seedmill.job.priority": str(submission.priority),
+        "seedmill.job.force": submission.force,
+    }
+    tracer = get_tracer(SCOPE, __version__)
+    with tracer.start_as_current_span("seedmill submit", kind=SpanKind.PRODUCER, attributes=attributes):
+        carrier: dict[str, str] = {}
+        TraceContextTextMapPropagator().inject(carrier)
+        yield pack(carrier)
+
+
+def pack(carrier: Mapping[str, Any]) -> str:
+    """Return a trace context as it travels, "" if there is none in ``carrier``, whoever wrote that."""
+    fields = {name: carrier[name] for name in FIELDS if isinstance(carrier.get(name), str)}
+    if FIELDS[0] not in fields:
+        return ""
+    text = json.dumps(fields)
+    if len(text) > MAX_CHARACTERS:
+        text = json.dumps({FIELDS[0]: fields[FIELDS[0]]})
+    return text if len(text) <= MAX_CHARACTERS else ""
+
+
+def unpack(text: str) -> dict[str, str]:
+    """Return the carrier of what :func:`pack` returned; an empty one for anything else."""
+    try:
+        carrier = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return carrier if isinstance(carrier, dict) and all(isinstance(v, str) for v in carrier.values()) else {}
