@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,9 +24,10 @@ from tests.compose import Project, clone, docker, image_is_there, running_projec
 pytestmark = [pytest.mark.slow, pytest.mark.docker, pytest.mark.timeout(1800)]
 
 JOB_TIMEOUT_S = 240
+HEALTH_AGE_S = 5
 OVERLAYS = ("docker-compose.gpu.yml", "docker-compose.lan.yml", "docker-compose.minio.yml")
 LAN = {
-    "BIND_ADDRESS": "127.0.0.2",
+    "BIND_ADDRESS": "127.0.0.2" if sys.platform == "linux" else "127.0.0.1",
     "VALKEY_PASSWORD": "Ab1._~!$&'()*+,=@:-",
     "S3_ACCESS_KEY_ID": "my-own-key",
     "S3_SECRET_ACCESS_KEY": "my own $ecret/+",
@@ -166,12 +168,18 @@ def test_a_worker_that_is_stopped_finishes_what_it_has_taken(stack: Project) -> 
     assert "worker_swept" not in log, "what a stopped worker had was taken for that of a dead one"
 
 
-def test_a_valkey_that_is_restarted_forgets_nothing(stack: Project) -> None:
+def test_a_valkey_that_goes_and_comes_forgets_nothing_and_workers_live_on(stack: Project) -> None:
+    before = [container["ID"] for container in stack.containers("worker")]
     with stack.client() as client:
         job = client.submit(seeds := range(3000, 3600))
         wait_until_under_way(job)
     stack("restart", "valkey")
+    stack("stop", "valkey")
+    for _ in range(2 * HEALTH_AGE_S):
+        stack("exec", "--no-TTY", "worker", "python", "-m", "worker", "health", "--max-age", str(HEALTH_AGE_S))
+        time.sleep(1)
     stack.up()
+    assert [container["ID"] for container in stack.containers("worker")] == before
     with stack.client() as client:
         job = client.get(job.id).wait(JOB_TIMEOUT_S)
         stack.check_whole(job, seeds)
@@ -202,6 +210,12 @@ def test_an_image_has_what_it_needs_and_no_more(stack: Project, image: str) -> N
     assert "seedmill-local" not in history
     labels = json.loads(docker("image", "inspect", "--format", "{{json .Config.Labels}}", name))
     assert labels["org.opencontainers.image.licenses"] == "Apache-2.0"
+
+
+def test_the_image_of_the_worker_has_its_bytecode(stack: Project) -> None:
+    script = "import worker.app, torch, celery; print(*(m.__cached__ for m in (worker.app, torch, celery)), sep='\\n')"
+    paths = docker("run", "--rm", "--entrypoint", "python", f"{stack.name}-worker:cpu", "-c", script).split()
+    docker("run", "--rm", "--entrypoint", "ls", f"{stack.name}-worker:cpu", *paths)
 
 
 def test_the_image_of_the_worker_generates_without_any_stack(stack: Project) -> None:
