@@ -213,7 +213,7 @@ def test_an_image_has_what_it_needs_and_no_more(stack: Project, image: str) -> N
 
 
 def test_the_image_of_the_worker_has_its_bytecode(stack: Project) -> None:
-    script = "import worker.app, torch, celery; print(*(m.__cached__ for m in (worker.app, torch, celery)), sep='\\n')"
+    script = "import worker.app, torch, redis; print(*(m.__cached__ for m in (worker.app, torch, redis)), sep='\\n')"
     paths = docker("run", "--rm", "--entrypoint", "python", f"{stack.name}-worker:cpu", "-c", script).split()
     docker("run", "--rm", "--entrypoint", "ls", f"{stack.name}-worker:cpu", *paths)
 
