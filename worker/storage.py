@@ -26,9 +26,9 @@ from botocore.exceptions import (
     NoCredentialsError,
     PartialCredentialsError,
 )
-from pydantic import SecretStr
 
 from producer.connection import hide_credentials
+from producer.settings import reveal
 from worker.errors import BucketMissing, ObjectMissing, StorageError, StorageUnreachable
 from worker.s3.objects import MISSING, Objects, open_objects
 from worker.s3.retries import ATTEMPTS
@@ -84,9 +84,9 @@ class ObjectStore:
                 "s3",
                 endpoint_url=settings.s3_endpoint_url,
                 region_name=settings.s3_region,
-                aws_access_key_id=_reveal(settings.s3_access_key_id),
-                aws_secret_access_key=_reveal(settings.s3_secret_access_key),
-                aws_session_token=_reveal(settings.s3_session_token),
+                aws_access_key_id=reveal(settings.s3_access_key_id),
+                aws_secret_access_key=reveal(settings.s3_secret_access_key),
+                aws_session_token=reveal(settings.s3_session_token),
                 config=_config(settings.s3_timeout_s, connections),
             )
 
@@ -194,10 +194,10 @@ class ObjectStore:
 
     def _open(self) -> Objects:
         settings = self.settings
-        given = [_reveal(settings.s3_access_key_id), _reveal(settings.s3_secret_access_key)]
+        given = [reveal(settings.s3_access_key_id), reveal(settings.s3_secret_access_key)]
         return open_objects(
             self._s3,
-            Credentials(*given, _reveal(settings.s3_session_token)) if all(given) else self._session.get_credentials(),
+            Credentials(*given, reveal(settings.s3_session_token)) if all(given) else self._session.get_credentials(),
             settings.s3_bucket,
             ca_bundle=self._session.get_config_variable("ca_bundle"),
             timeout_s=settings.s3_timeout_s,
@@ -251,10 +251,6 @@ class ObjectStore:
 
 def _one_line(error: Exception) -> str:
     return hide_credentials(" ".join(str(error).split()))
-
-
-def _reveal(secret: SecretStr | None) -> str | None:
-    return (secret.get_secret_value() or None) if secret else None
 
 
 def _config(timeout_s: float, connections: int) -> Config:
