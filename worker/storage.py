@@ -62,6 +62,7 @@ ELSEWHERE = {
 }
 """What AWS says where the bucket is in another region than the one that was signed for."""
 REDIRECTS = range(300, 400)
+DENIED = {"403", "AccessDenied"}
 WRONG_KEYS = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
 
 
@@ -96,7 +97,7 @@ class ObjectStore:
         return self.settings.s3_place
 
     def check_bucket(self) -> None:
-        """Check that the bucket can be used.
+        """Check that the bucket can be used, by listing what is under the prefix, which takes no right beyond that.
 
         Raises:
             BucketMissing: there is no such bucket.
@@ -104,7 +105,7 @@ class ObjectStore:
         """
         try:
             with self._translated():
-                self._objects.check_bucket()
+                self._objects.first_key(self.settings.s3_prefix)
         except ObjectMissing:
             raise BucketMissing(f"{self.where} {NO_BUCKET}") from None
 
@@ -144,18 +145,16 @@ class ObjectStore:
         Raises:
             ObjectMissing: if there is no such object.
         """
-        with self._translated(key):
+        with self._translated(key), self._absence_told(key):
             return self._objects.get(self._full(key))
 
     def size(self, key: str) -> int | None:
         """Return how many bytes are under ``key``; ``None`` if there is no such object, or no bucket."""
-        with self._translated(key):
-            return self._objects.size(self._full(key))
-
-    def delete(self, key: str) -> None:
-        """Remove the object under ``key``, if there is one."""
-        with self._translated(key):
-            self._s3.delete_object(Bucket=self.settings.s3_bucket, Key=self._full(key))
+        try:
+            with self._translated(key), self._absence_told(key):
+                return self._objects.size(self._full(key))
+        except ObjectMissing:
+            return None
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Yield the keys that begin with ``prefix``, in order, read page by page."""
@@ -208,11 +207,25 @@ class ObjectStore:
         return self.settings.s3_prefix + key
 
     @contextmanager
+    def _absence_told(self, key: str) -> Iterator[None]:
+        """Say that an object is missing also where the store says that it is denied.
+
+        AWS says the former only to who may list all of the bucket; whose right ends at the prefix has to list.
+        """
+        try:
+            yield
+        except ClientError as error:
+            full = self._full(key)
+            if _code(error) in DENIED and self._objects.first_key(full) != full:
+                raise ObjectMissing(f"{key} is not in {self.where}") from error
+            raise
+
+    @contextmanager
     def _translated(self, key: str = "", *, accept: frozenset[str] | set[str] = frozenset()) -> Iterator[None]:
         try:
             yield
         except ClientError as error:
-            code = str(error.response.get("Error", {}).get("Code", ""))
+            code = _code(error)
             if code in accept:
                 return
             raise self._refusal(code, error, key) from error
@@ -247,6 +260,10 @@ class ObjectStore:
         if status >= SERVER_ERROR or status in PASSING_STATUS or code in PASSING_CODES:
             return StorageUnreachable(f"{self.where} is in trouble: {_one_line(error)}")
         return StorageError(f"{self.where} refused: {_one_line(error)}")
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
 
 
 def _one_line(error: Exception) -> str:
