@@ -74,6 +74,7 @@ def announce(stack: Stack, worker: Process, console: Console) -> None:
         "[bold]try[/], in another terminal:\n\n"
         f"  . {escape(shlex.quote(str(variables)))}\n"
         "  seedmill submit 0..99 --wait\n"
+        "  seedmill submit 7 --wait --urls\n"
         "  seedmill queue\n"
         "  python -m worker verify 42\n\n"
         "Ctrl-C stops it; the data stays.",
