@@ -11,7 +11,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -93,8 +93,11 @@ class Visit(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def serve(self) -> None:
-        """Judge a request and send it on."""
-        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        """Judge a request and send it on; one that is broken off is let go of."""
+        length = int(self.headers.get("content-length", 0))
+        if len(body := self.rfile.read(length)) < length:
+            self.close_connection = True
+            return None
         address = urlsplit(self.path)
         bucket, _, key = unquote(address.path).removeprefix("/").partition("/")
         query = parse_qs(address.query, keep_blank_values=True)
@@ -141,8 +144,9 @@ class Visit(BaseHTTPRequestHandler):
             self.send_header(name, value)
         if "content-length" not in {name.lower() for name in headers}:
             self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        with suppress(ConnectionError):  # a client may break off
+            self.end_headers()
+            self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
