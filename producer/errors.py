@@ -3,7 +3,9 @@
     SeedmillError
     |-- InvalidSeed        (also ValueError)
     |-- InvalidJobId       (also ValueError)
+    |-- InvalidUri         (also ValueError)
     |-- SettingsError      (also ValueError)
+    |-- ExtraMissing       (also ImportError)
     |-- JobError
     |   |-- JobNotFound    (also LookupError)
     |   |-- JobConflict
@@ -41,8 +43,20 @@ class InvalidJobId(SeedmillError, ValueError):
     """A job id of the caller's own that cannot be used; nothing was enqueued."""
 
 
+class InvalidUri(SeedmillError, ValueError):
+    """What was given as the URI of a stored object is none."""
+
+    def __init__(self, uri: object) -> None:
+        super().__init__(f"{uri!r} is not the URI of an object: write s3://bucket/key, as results have it")
+        self.uri = uri
+
+
 class SettingsError(SeedmillError, ValueError):
     """A setting has a value that cannot be used; the message names the variable."""
+
+
+class ExtraMissing(SeedmillError, ImportError):
+    """An optional part of this package is not installed; the message says how to install it."""
 
 
 class JobError(SeedmillError):

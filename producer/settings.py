@@ -1,23 +1,27 @@
-"""The meeting point of producers and workers, read from the environment: where Redis is and how long results live.
+"""The meeting point of producers and workers, read from the environment: where Redis and the object store are.
 
-Knows nothing of the worker's own settings (worker/settings.py) and of protocol constants (producer/contract.py).
+Knows nothing of the worker's own settings (worker/settings.py) and of protocol constants (producer/contract.py). S3
+uses the variables that every S3 tool uses.
 """
 
 from __future__ import annotations
 
-from typing import Self
+import re
+from typing import Annotated, Self
 
-from pydantic import AliasChoices, Field, ValidationError
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from producer.contract import DEFAULT_CHUNK_SIZE, MAX_CHUNK_SIZE
 from producer.errors import SettingsError
 
 PREFIX = "SEEDMILL_"
+MAX_URL_TTL_S = 7 * 24 * 3600
+"""Longest life of a presigned URL: Signature Version 4 allows no more."""
 
 
 class Settings(BaseSettings):
-    """Base of both settings classes: variables are the upper-case field names behind ``SEEDMILL_``."""
+    """Base of all settings classes: variables are the upper-case field names behind ``SEEDMILL_``."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
@@ -62,3 +66,45 @@ class ProducerSettings(Settings):
 
     chunk_size: int = Field(default=DEFAULT_CHUNK_SIZE, ge=1, le=MAX_CHUNK_SIZE)
     """Seeds in one message."""
+
+
+def _endpoint(value: str | None) -> str | None:
+    if value and not re.match(r"https?://[^/]", value):
+        raise ValueError("begin it with http:// or https://")
+    return value
+
+
+def reveal(secret: SecretStr | None) -> str | None:
+    """Return a secret; ``None`` if it is not set, or empty."""
+    return (secret.get_secret_value() or None) if secret else None
+
+
+class S3Settings(Settings):
+    """How the object store is reached: shared by workers and by those who sign URLs."""
+
+    s3_endpoint_url: Annotated[str | None, AfterValidator(_endpoint)] = Field(
+        default=None, validation_alias=AliasChoices("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+    )
+    """The S3-compatible server; without it, AWS."""
+
+    s3_region: str = Field(default="us-east-1", validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"))
+    """Region used to sign requests."""
+
+    s3_access_key_id: SecretStr | None = Field(default=None, validation_alias="AWS_ACCESS_KEY_ID")
+    """Access key; without it, boto3's own chain (profile, instance role) is asked."""
+
+    s3_secret_access_key: SecretStr | None = Field(default=None, validation_alias="AWS_SECRET_ACCESS_KEY")
+    """Secret of the access key."""
+
+    s3_session_token: SecretStr | None = Field(default=None, validation_alias="AWS_SESSION_TOKEN")
+    """Token of temporary keys."""
+
+
+class PresignSettings(S3Settings):
+    """What signing URLs for users needs."""
+
+    s3_public_endpoint_url: Annotated[str | None, AfterValidator(_endpoint)] = None
+    """The S3-compatible server as users reach it; without it, the address that workers use."""
+
+    s3_url_ttl_s: int = Field(default=3600, ge=1, le=MAX_URL_TTL_S)
+    """Seconds that a presigned URL can be opened."""

@@ -17,6 +17,7 @@ from worker.model.checkpoint import save_checkpoint
 from worker.model.config import ModelConfig, PictureConfig, TextConfig
 from worker.model.network import SeedNetwork, initialize
 from worker.model.tokenizer import build_tokenizer
+from worker.storage import ObjectStore
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -82,6 +83,11 @@ def run_seedmill(*arguments: str, **options: object) -> subprocess.CompletedProc
     """Run the ``seedmill`` command with ``arguments``."""
     code = "from producer.cli import main; main()"
     return run_python("-c", code, *arguments, **options)  # type: ignore[arg-type]
+
+
+def delete_object(store: ObjectStore, key: str) -> None:
+    """Remove an object, which nothing in the product does."""
+    store._s3.delete_object(Bucket=store.settings.s3_bucket, Key=store.settings.s3_prefix + key)
 
 
 def one_line(text: str) -> str:

@@ -48,10 +48,6 @@ class Store(Protocol):
         """Return how many bytes are under ``key``; ``None`` if there is no such object."""
         ...
 
-    def delete(self, key: str) -> None:
-        """Delete what is under ``key``."""
-        ...
-
     def uri(self, key: str) -> str:
         """Return the address of ``key``."""
         ...
@@ -72,6 +68,7 @@ class Publisher:
         self._store = store
         self._model = model
         self._patience_s = patience_s
+        self._probe = f"{model.id}/probe"
         self._stopping = threading.Event()
 
     def stop_waiting(self) -> None:
@@ -154,7 +151,7 @@ class Publisher:
     def _put(self, item: Work, key: str, data: bytes, content_type: str, sha256: str = "") -> None:
         self._persist(item, lambda: self._store.put(key, data, content_type, sha256=sha256), self._can_write)
 
-    def _persist(self, item: Work, call: Callable[[], Value], is_able: Callable[[Work], bool]) -> Value:
+    def _persist(self, item: Work, call: Callable[[], Value], is_able: Callable[[], bool]) -> Value:
         """Return what ``call`` returns, waiting for a store that does not answer while the seed is wanted.
 
         ``is_able`` asks the store the same of another object.
@@ -171,7 +168,7 @@ class Publisher:
                 if not item.wanted:
                     raise GivenBack(str(error)) from error
                 if time.monotonic() > deadline:
-                    able = is_able(item)  # then it is asked once more: it may be back since a moment
+                    able = is_able()  # then it is asked once more: it may be back since a moment
                     if not able:
                         raise StorageSilent(str(error)) from error
                     continue
@@ -186,22 +183,18 @@ class Publisher:
                     raise GivenBack(f"stopping while {error}") from error
                 pause = min(2 * pause, RETRY_MAX_S)
 
-    def _can_read(self, item: Work) -> bool:
-        """Return whether the store answers for an object that is not there."""
+    def _can_read(self) -> bool:
+        """Return whether the store answers for an object that nobody needs."""
         try:
-            self._store.get(self._probe_key(item))
+            self._store.get(self._probe)
         except StorageError as error:
             return not isinstance(error, StorageUnreachable)
         return True
 
-    def _can_write(self, item: Work) -> bool:
-        """Return whether the store keeps another object, which is then deleted."""
+    def _can_write(self) -> bool:
+        """Return whether the store keeps another object, which is written over the next time."""
         try:
-            self._store.put(self._probe_key(item), b"", METADATA_CONTENT_TYPE)
-            self._store.delete(self._probe_key(item))
+            self._store.put(self._probe, b"", METADATA_CONTENT_TYPE)
         except StorageError as error:
             return not isinstance(error, StorageUnreachable)
         return True
-
-    def _probe_key(self, item: Work) -> str:
-        return f"{self._model.id}/probe_{item.seed:010d}"

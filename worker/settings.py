@@ -1,7 +1,6 @@
 """The worker's own settings, read from the environment: model, device, batches, bucket.
 
-Where Redis is and how long results live is shared with the producers (producer/settings.py). S3 uses the variables
-that every S3 tool uses.
+Where Redis and the object store are is shared with the producers (producer/settings.py).
 """
 
 from __future__ import annotations
@@ -10,10 +9,10 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AliasChoices, Field, SecretStr
+from pydantic import AfterValidator, Field
 
 from producer.connection import hide_credentials
-from producer.settings import ProducerSettings, Settings
+from producer.settings import ProducerSettings, S3Settings
 
 
 def _prefix(value: str) -> str:
@@ -28,12 +27,6 @@ def _device(value: str) -> str:
     return value
 
 
-def _endpoint(value: str | None) -> str | None:
-    if value and not re.match(r"https?://[^/]", value):
-        raise ValueError("begin it with http:// or https://")
-    return value
-
-
 def _hosts(value: str) -> str:
     names = [name.strip().lower() for name in value.split(",") if name.strip()]
     if wrong := [name for name in names if re.search(r"[\s/@]|^\w+:\w+$", name)]:
@@ -45,8 +38,8 @@ def _beside_the_checkpoint(read: dict[str, Any]) -> Path:
     return Path(read.get("checkpoint", "")).with_name("tokenizer.json")
 
 
-class StorageSettings(Settings):
-    """The object store."""
+class StorageSettings(S3Settings):
+    """The bucket, and how long it is waited for."""
 
     s3_bucket: str = Field(default="seedmill", min_length=3, max_length=63)
     """Bucket that pictures and metadata go to."""
@@ -56,23 +49,6 @@ class StorageSettings(Settings):
 
     s3_create_bucket: bool = False
     """Make the bucket at start if it is missing."""
-
-    s3_endpoint_url: Annotated[str | None, AfterValidator(_endpoint)] = Field(
-        default=None, validation_alias=AliasChoices("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-    )
-    """The S3-compatible server; without it, AWS."""
-
-    s3_region: str = Field(default="us-east-1", validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"))
-    """Region used to sign requests."""
-
-    s3_access_key_id: SecretStr | None = Field(default=None, validation_alias="AWS_ACCESS_KEY_ID")
-    """Access key; without it, boto3's own chain (profile, instance role) is asked."""
-
-    s3_secret_access_key: SecretStr | None = Field(default=None, validation_alias="AWS_SECRET_ACCESS_KEY")
-    """Secret of the access key."""
-
-    s3_session_token: SecretStr | None = Field(default=None, validation_alias="AWS_SESSION_TOKEN")
-    """Token of temporary keys."""
 
     s3_patience_s: float = Field(default=240.0, ge=0)
     """Seconds that a picture waits for an object store that does not answer, before its chunk is given back."""

@@ -26,9 +26,9 @@ from botocore.exceptions import (
     NoCredentialsError,
     PartialCredentialsError,
 )
-from pydantic import SecretStr
 
 from producer.connection import hide_credentials
+from producer.settings import reveal
 from worker.errors import BucketMissing, ObjectMissing, StorageError, StorageUnreachable
 from worker.s3.objects import MISSING, Objects, open_objects
 from worker.s3.retries import ATTEMPTS
@@ -62,6 +62,7 @@ ELSEWHERE = {
 }
 """What AWS says where the bucket is in another region than the one that was signed for."""
 REDIRECTS = range(300, 400)
+DENIED = {"403", "AccessDenied"}
 WRONG_KEYS = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
 
 
@@ -84,9 +85,9 @@ class ObjectStore:
                 "s3",
                 endpoint_url=settings.s3_endpoint_url,
                 region_name=settings.s3_region,
-                aws_access_key_id=_reveal(settings.s3_access_key_id),
-                aws_secret_access_key=_reveal(settings.s3_secret_access_key),
-                aws_session_token=_reveal(settings.s3_session_token),
+                aws_access_key_id=reveal(settings.s3_access_key_id),
+                aws_secret_access_key=reveal(settings.s3_secret_access_key),
+                aws_session_token=reveal(settings.s3_session_token),
                 config=_config(settings.s3_timeout_s, connections),
             )
 
@@ -96,7 +97,7 @@ class ObjectStore:
         return self.settings.s3_place
 
     def check_bucket(self) -> None:
-        """Check that the bucket can be used.
+        """Check that the bucket can be used, by listing what is under the prefix, which takes no right beyond that.
 
         Raises:
             BucketMissing: there is no such bucket.
@@ -104,7 +105,7 @@ class ObjectStore:
         """
         try:
             with self._translated():
-                self._objects.check_bucket()
+                self._objects.first_key(self.settings.s3_prefix)
         except ObjectMissing:
             raise BucketMissing(f"{self.where} {NO_BUCKET}") from None
 
@@ -144,18 +145,16 @@ class ObjectStore:
         Raises:
             ObjectMissing: if there is no such object.
         """
-        with self._translated(key):
+        with self._translated(key), self._absence_told(key):
             return self._objects.get(self._full(key))
 
     def size(self, key: str) -> int | None:
         """Return how many bytes are under ``key``; ``None`` if there is no such object, or no bucket."""
-        with self._translated(key):
-            return self._objects.size(self._full(key))
-
-    def delete(self, key: str) -> None:
-        """Remove the object under ``key``, if there is one."""
-        with self._translated(key):
-            self._s3.delete_object(Bucket=self.settings.s3_bucket, Key=self._full(key))
+        try:
+            with self._translated(key), self._absence_told(key):
+                return self._objects.size(self._full(key))
+        except ObjectMissing:
+            return None
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Yield the keys that begin with ``prefix``, in order, read page by page."""
@@ -194,10 +193,10 @@ class ObjectStore:
 
     def _open(self) -> Objects:
         settings = self.settings
-        given = [_reveal(settings.s3_access_key_id), _reveal(settings.s3_secret_access_key)]
+        given = [reveal(settings.s3_access_key_id), reveal(settings.s3_secret_access_key)]
         return open_objects(
             self._s3,
-            Credentials(*given, _reveal(settings.s3_session_token)) if all(given) else self._session.get_credentials(),
+            Credentials(*given, reveal(settings.s3_session_token)) if all(given) else self._session.get_credentials(),
             settings.s3_bucket,
             ca_bundle=self._session.get_config_variable("ca_bundle"),
             timeout_s=settings.s3_timeout_s,
@@ -208,11 +207,25 @@ class ObjectStore:
         return self.settings.s3_prefix + key
 
     @contextmanager
+    def _absence_told(self, key: str) -> Iterator[None]:
+        """Say that an object is missing also where the store says that it is denied.
+
+        AWS says the former only to who may list all of the bucket; whose right ends at the prefix has to list.
+        """
+        try:
+            yield
+        except ClientError as error:
+            full = self._full(key)
+            if _code(error) in DENIED and self._objects.first_key(full) != full:
+                raise ObjectMissing(f"{key} is not in {self.where}") from error
+            raise
+
+    @contextmanager
     def _translated(self, key: str = "", *, accept: frozenset[str] | set[str] = frozenset()) -> Iterator[None]:
         try:
             yield
         except ClientError as error:
-            code = str(error.response.get("Error", {}).get("Code", ""))
+            code = _code(error)
             if code in accept:
                 return
             raise self._refusal(code, error, key) from error
@@ -249,12 +262,12 @@ class ObjectStore:
         return StorageError(f"{self.where} refused: {_one_line(error)}")
 
 
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
 def _one_line(error: Exception) -> str:
     return hide_credentials(" ".join(str(error).split()))
-
-
-def _reveal(secret: SecretStr | None) -> str | None:
-    return (secret.get_secret_value() or None) if secret else None
 
 
 def _config(timeout_s: float, connections: int) -> Config:

@@ -9,18 +9,22 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from producer import __version__
 from producer.cli import dead, render
-from producer.cli.options import AsJson, JobId, RedisUrl, Timeout
+from producer.cli.options import AsJson, JobId, RedisUrl, Timeout, Urls
 from producer.cli.runner import EXIT_FAILED, EXIT_INTERRUPTED, run
 from producer.cli.spans import sending_spans
 from producer.client import Client, Job
 from producer.contract import JobStatus, Priority
 from producer.seeds import parse_seeds
+from producer.settings import MAX_URL_TTL_S
+
+if TYPE_CHECKING:
+    from producer.presign import Presigner
 
 app = typer.Typer(
     name="seedmill",
@@ -61,6 +65,7 @@ def submit(
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Compute also what is published already.")] = False,
+    urls: Urls = False,
     as_json: AsJson = False,
     redis_url: RedisUrl = None,
 ) -> None:
@@ -71,10 +76,13 @@ def submit(
     checked = parse_seeds(seeds)
     if timeout is not None and not wait:
         raise typer.BadParameter("it says how long to wait: add --wait", param_hint="--timeout")
+    if urls and not wait:
+        raise typer.BadParameter("it adds URLs to the results: add --wait", param_hint="--urls")
+    presigner = _presigner() if urls else None  # before anything is enqueued
     with sending_spans(), Client(redis_url) as client:
         job = client.submit(checked, job_id=job_id, priority=priority, force=force)
         if wait:
-            _finish(job, timeout, as_json=as_json)
+            _finish(job, timeout, as_json=as_json, presigner=presigner)
         elif as_json:
             render.print_json(job.to_dict())
         elif not render.console().is_terminal:
@@ -94,18 +102,47 @@ def status(job_id: JobId, as_json: AsJson = False, redis_url: RedisUrl = None) -
 
 
 @app.command()
-def wait(job_id: JobId, timeout: Timeout = None, as_json: AsJson = False, redis_url: RedisUrl = None) -> None:
+def wait(
+    job_id: JobId,
+    timeout: Timeout = None,
+    urls: Urls = False,
+    as_json: AsJson = False,
+    redis_url: RedisUrl = None,
+) -> None:
     """Wait for a job with a progress bar, then show its results."""
+    presigner = _presigner() if urls else None
     with Client(redis_url) as client:
-        _finish(client.get(job_id), timeout, as_json=as_json)
+        _finish(client.get(job_id), timeout, as_json=as_json, presigner=presigner)
 
 
 @app.command()
-def results(job_id: JobId, as_json: AsJson = False, redis_url: RedisUrl = None) -> None:
+def results(job_id: JobId, urls: Urls = False, as_json: AsJson = False, redis_url: RedisUrl = None) -> None:
     """Show the results that a job has so far, one row per seed."""
+    presigner = _presigner() if urls else None
     with Client(redis_url) as client:
         found = client.get(job_id).results()
-        render.print_json([result.to_dict() for result in found]) if as_json else render.print_results(found)
+        if as_json:
+            render.print_json([render.result_facts(result, presigner) for result in found])
+        else:
+            render.print_results(found, presigner=presigner)
+
+
+@app.command()
+def url(
+    uris: Annotated[list[str], typer.Argument(metavar="URI...", help="Objects, as results name them: s3://bucket/key")],
+    expires_s: Annotated[
+        int | None,
+        typer.Option("--expires", min=1, max=MAX_URL_TTL_S, help="Seconds; default: SEEDMILL_S3_URL_TTL_S."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Sign a URL for each object, under which anyone can read it for a while; nothing is sent."""
+    presigner = _presigner()
+    signed = [{"uri": uri, "url": presigner.url(uri, expires_s)} for uri in uris]
+    if as_json:
+        render.print_json(signed)
+    else:
+        print("\n".join(entry["url"] for entry in signed))
 
 
 @app.command()
@@ -140,7 +177,14 @@ def reconcile(as_json: AsJson = False, redis_url: RedisUrl = None) -> None:
         render.console().print(f"{jobs} not ended, {render.count(done.republished, 'lost chunk')} enqueued again")
 
 
-def _finish(job: Job, timeout: float | None, *, as_json: bool) -> None:
+def _presigner() -> Presigner:
+    """Return what signs URLs: an optional extra, so that boto3 is loaded here alone."""
+    from producer.presign import Presigner
+
+    return Presigner()
+
+
+def _finish(job: Job, timeout: float | None, *, as_json: bool, presigner: Presigner | None) -> None:
     try:
         render.follow(job, timeout)
     except KeyboardInterrupt:
@@ -148,11 +192,12 @@ def _finish(job: Job, timeout: float | None, *, as_json: bool) -> None:
         render.console(stderr=True).print(hint)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if as_json:
-        render.print_json({**job.to_dict(), "results": [result.to_dict() for result in job.results()]})
+        facts = [render.result_facts(result, presigner) for result in job.results()]
+        render.print_json({**job.to_dict(), "results": facts})
     else:
         on_terminal = render.console().is_terminal
         render.print_job(job, stderr=not on_terminal)  # in a pipe the results alone
-        render.print_results(job.results(), limit=render.SHOWN_ROWS)
+        render.print_results(job.results(), limit=render.SHOWN_ROWS, presigner=presigner)
         if on_terminal and job.counts.total > render.SHOWN_ROWS:
             render.console(stderr=True).print(f"[dim]these are the first; all: seedmill results {job.id}[/]")
     if job.status is not JobStatus.SUCCEEDED:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -20,6 +20,9 @@ from producer.errors import JobTimeout
 from producer.job import Counts, JobRecord
 from producer.message import SeedResult
 from producer.queue import QueueStatus
+
+if TYPE_CHECKING:
+    from producer.presign import Presigner
 
 SHOWN_ROWS = 20
 """Results shown on a terminal at the end of a wait; ``seedmill results`` shows all."""
@@ -74,25 +77,40 @@ def duration(seconds: float) -> str:
     return f"{round(seconds / 86400)} d"
 
 
-def print_results(results: Iterable[SeedResult], *, limit: int | None = None) -> None:
-    """Print the results: two lines per seed on a terminal, else one line of tab-separated values.
+def result_facts(result: SeedResult, presigner: Presigner | None) -> dict[str, Any]:
+    """Return the result as JSON-ready values, with a URL of the picture if there is who signs one."""
+    facts = result.to_dict()
+    return {**facts, "image_url": image_url(result, presigner)} if presigner else facts
 
-    These are seed, status, caption (or the reason of a failure), and the picture's URI. ``limit`` is for terminals.
+
+def image_url(result: SeedResult, presigner: Presigner) -> str | None:
+    """Return a URL of the picture; ``None`` if there is no picture."""
+    return presigner.url(result.image_uri) if result.image_uri else None
+
+
+def print_results(
+    results: Iterable[SeedResult], *, limit: int | None = None, presigner: Presigner | None = None
+) -> None:
+    """Print the results: a few lines per seed on a terminal, else one line of tab-separated values.
+
+    These are seed, status, caption (or the reason of a failure), the picture's URI, and a URL of it if there is who
+    signs one. ``limit`` is for terminals.
     """
     out = console()
     shown = None if not out.is_terminal else limit
     for result in islice(results, shown):
+        addresses = [result.image_uri or "", *([image_url(result, presigner) or ""] if presigner else [])]
         if out.is_terminal:
-            print_row(out, result, result.image_uri or "")
+            print_row(out, result, *addresses)
         else:
-            print_fields(str(result.seed), str(result.status), summary(result), result.image_uri or "")
+            print_fields(str(result.seed), str(result.status), summary(result), *addresses)
 
 
-def print_row(out: Console, result: SeedResult, address: str) -> None:
+def print_row(out: Console, result: SeedResult, *addresses: str) -> None:
     """Print a seed with its caption, and below it where its picture is; or the reason of its failure."""
     style = STYLES[result.status]
     out.print(f"[{style}]{result.seed:<10}[/] {escape(summary(result))}")
-    if address:
+    for address in filter(None, addresses):
         out.print(f"  [dim]{escape(address)}[/]")
 
 

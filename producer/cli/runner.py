@@ -15,8 +15,10 @@ import typer
 
 from producer.errors import (
     DeadLetterNotFound,
+    ExtraMissing,
     InvalidJobId,
     InvalidSeed,
+    InvalidUri,
     JobConflict,
     JobNotFound,
     JobTimeout,
@@ -35,10 +37,12 @@ EXIT_READER_GONE = 141
 EXIT_CODES: Mapping[type[SeedmillError], int] = {
     InvalidSeed: EXIT_USAGE,
     InvalidJobId: EXIT_USAGE,
+    InvalidUri: EXIT_USAGE,
     JobNotFound: EXIT_USAGE,
     DeadLetterNotFound: EXIT_USAGE,
     JobConflict: EXIT_USAGE,
     SettingsError: EXIT_USAGE,
+    ExtraMissing: EXIT_USAGE,
     QueueError: EXIT_UNREACHABLE,
     JobTimeout: EXIT_TIMEOUT,
 }

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -96,8 +97,12 @@ def test_cancel_and_queue_tell_the_truth(quiet: Endpoints) -> None:
     environment = quiet.environment()
     job = json.loads(run_seedmill("submit", "0..99", "--json", environment=environment).stdout)
     depth = json.loads(run_seedmill("queue", "--json", environment=environment).stdout)
-    assert depth == {"waiting": 4, "interactive": 0, "held": 0, "workers": []}
-    assert "4 messages waiting" in run_seedmill("queue", environment=environment).stdout
+    assert 0 <= depth.pop("oldest_job_s") < 60
+    counts = {"waiting": 4, "interactive": 0, "held": 0, "active_jobs": 1, "dead_letters": 0}
+    assert depth == {**counts, "workers": []}
+    shown = run_seedmill("queue", environment=environment).stdout
+    assert "4 messages waiting" in shown
+    assert re.search(r"^1 job not ended \(the oldest for \d+ s\), 0 dead letters$", shown, re.MULTILINE)
     canceled = run_seedmill("cancel", job["id"], environment=environment)
     assert canceled.returncode == 0
     assert "canceled" in canceled.stdout

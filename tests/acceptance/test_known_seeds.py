@@ -9,6 +9,7 @@ import pytest
 from producer import Client
 from producer.contract import KNOWN_KEY_PREFIX, SeedStatus, image_key, manifest_key, metadata_key
 from producer.message import SeedResult
+from tests.support import delete_object
 from tests.torture.bench import Bench, wait_until
 from tests.torture.stand_in import MODEL_ID
 
@@ -36,7 +37,7 @@ def test_what_is_published_is_not_computed_again_until_the_bucket_has_lost_it(be
 
     lost = {SEEDS[0]: image_key, SEEDS[11]: metadata_key}
     for seed, key in lost.items():
-        bench.store.delete(key(MODEL_ID, seed))
+        delete_object(bench.store, key(MODEL_ID, seed))
     bench.store.put(image_key(MODEL_ID, SEEDS[20]), b"short", "image/png")
     again = done(bench)
     assert {result.seed for result in again if not result.cached} == {*lost, SEEDS[20]}

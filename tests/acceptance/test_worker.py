@@ -19,7 +19,7 @@ from PIL import Image
 from producer import Client
 from producer.contract import QUEUE, TASK_NAME, JobStatus, SeedStatus, image_key, metadata_key
 from producer.job import Counts
-from tests.support import run_python
+from tests.support import delete_object, run_python
 from worker.local.process import Process
 from worker.local.stack import Endpoints, Stack
 from worker.storage import ObjectStore
@@ -66,7 +66,7 @@ def test_generating_again_writes_the_same_bytes(client: Client, store: ObjectSto
         keys = [key(str(r.model_id), r.seed) for r in results for key in (image_key, metadata_key)]
         found = [store.get(key) for key in keys]
         for key in keys:
-            store.delete(key)
+            delete_object(store, key)
         return found
 
     assert objects() == objects()

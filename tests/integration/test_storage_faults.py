@@ -253,7 +253,7 @@ def test_a_size_that_is_not_told_is_that_of_the_object_read(server: Scripted) ->
 def test_a_size_that_is_refused_without_a_word_is_asked_for_in_a_way_that_says_why(
     server: Scripted, code: str, error: type[StorageError]
 ) -> None:
-    server.replies = [say(answer(403)), say(answer(403, code))]
+    server.replies, server.always = [say(answer(403))], say(answer(403, code))
     with pytest.raises(StorageError) as caught:
         open_store(server).size("a")
     assert type(caught.value) is error

@@ -1,4 +1,4 @@
-"""A server that speaks TLS in front of one that does not, with a certificate made for the occasion."""
+"""A second address of a server: as it is, or speaking TLS with a certificate made for the occasion."""
 
 from __future__ import annotations
 
@@ -13,6 +13,18 @@ import trustme
 
 
 @contextmanager
+def second_address_of(port: int) -> Iterator[str]:
+    """Yield the URL of another port of 127.0.0.1 that leads to this one."""
+    server = Forwarder(port)
+    server.start()
+    server.ready.wait(5)
+    try:
+        yield f"http://127.0.0.1:{server.port}"
+    finally:
+        server.stop()
+
+
+@contextmanager
 def tls_in_front_of(port: int, folder: Path) -> Iterator[tuple[int, Path]]:
     """Yield a port of 127.0.0.1 that takes TLS alone, and the file with the authority to trust."""
     authority = trustme.CA()
@@ -20,7 +32,7 @@ def tls_in_front_of(port: int, folder: Path) -> Iterator[tuple[int, Path]]:
     authority.issue_cert("127.0.0.1").configure_cert(context)
     ca_file = folder / "ca.pem"
     authority.cert_pem.write_to_path(str(ca_file))
-    server = TlsServer(port, context)
+    server = Forwarder(port, context)
     server.start()
     server.ready.wait(5)
     try:
@@ -29,10 +41,10 @@ def tls_in_front_of(port: int, folder: Path) -> Iterator[tuple[int, Path]]:
         server.stop()
 
 
-class TlsServer(threading.Thread):
+class Forwarder(threading.Thread):
     """The server, in a thread with an event loop of its own."""
 
-    def __init__(self, target: int, context: ssl.SSLContext) -> None:
+    def __init__(self, target: int, context: ssl.SSLContext | None = None) -> None:
         super().__init__(daemon=True)
         self.ready = threading.Event()
         self.port = 0

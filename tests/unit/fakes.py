@@ -82,10 +82,6 @@ class FakeStore:
         """Return the bytes of an object."""
         return len(self.objects[key]) if key in self.objects else None
 
-    def delete(self, key: str) -> None:
-        """Forget an object."""
-        self.objects.pop(key, None)
-
     def uri(self, key: str) -> str:
         """Return an address."""
         return f"s3://fake/{key}"

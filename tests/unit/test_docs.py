@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from producer import JobStatus, __version__, errors
-from producer.settings import ProducerSettings
+from producer.settings import PresignSettings, ProducerSettings, Settings
 from tests.benchmarks import report
 from tests.support import ROOT
 from tests.torture import matrix
@@ -22,13 +22,25 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| `([A-Z0-9_]+)` \| (?:`([^`]*)`)? ?\| (.+) \|$", re.MULTILINE)
 
 
+def defaults_of(settings: type[Settings]) -> dict[str, str]:
+    """Return the variables of a class of settings, and their defaults."""
+    return {
+        settings.variable(field): "" if info.default is None or info.default_factory else str(info.default)
+        for field, info in settings.model_fields.items()
+    }
+
+
 def test_the_settings_table_is_the_settings_of_the_code() -> None:
-    table = {name: default or "" for name, default, _ in ROW.findall(README)}
-    code = {}
-    for field, info in WorkerSettings.model_fields.items():
-        code[WorkerSettings.variable(field)] = "" if info.default is None or info.default_factory else str(info.default)
-    assert table == code
-    assert len(ProducerSettings.model_fields) == 3, "the README says that producers read the first three"
+    rows = [(name, default) for name, default, _ in ROW.findall(README)]
+    code = {**defaults_of(WorkerSettings), **defaults_of(PresignSettings)}
+    assert len(rows) == len(dict(rows))
+    assert dict(rows) == code
+    names = [name for name, _ in rows]
+    assert set(names[:3]) == defaults_of(ProducerSettings).keys()
+    assert set(names[3:10]) == defaults_of(PresignSettings).keys()
+    assert set(names[8:10]) == defaults_of(PresignSettings).keys() - defaults_of(WorkerSettings).keys()
+    assert "The first three are read by producers" in README
+    assert "The next seven are read by those who sign URLs, the\nlast two of these by them alone" in README
 
 
 def test_the_newest_entry_of_the_changelog_is_this_version() -> None:

@@ -45,6 +45,9 @@ def parse(head: bytes) -> tuple[str, dict[str, str]]:
     return first, {name: value for name, _, value in (line.partition(":") for line in lines)}
 
 
+LISTING = "delimiter=%2F&list-type=2&max-keys=1&prefix=a%20b%2F%C3%BC~"
+
+
 def signed_by_botocore(method: str, path: str, body: bytes, content_type: str, credentials: Any, region: str) -> str:
     headers = {"Content-Type": content_type} if content_type else {}
     request = AWSRequest(method, f"http://{HOST}{path}", headers=headers, data=body)
@@ -59,10 +62,18 @@ def signed_by_botocore(method: str, path: str, body: bytes, content_type: str, c
     secret=st.text("abcXYZ019+/", min_size=1, max_size=40),
     region=st.sampled_from(["us-east-1", "eu-central-1", "auto"]),
     request_of=st.sampled_from([("PUT", "image/png"), ("PUT", "application/json"), ("GET", ""), ("HEAD", "")]),
+    query=st.sampled_from(["", LISTING]),
     now=TIMES,
 )
 def test_every_signature_is_that_of_botocore(
-    key: str, body: bytes, token: str | None, secret: str, region: str, request_of: tuple[str, str], now: datetime
+    key: str,
+    body: bytes,
+    token: str | None,
+    secret: str,
+    region: str,
+    request_of: tuple[str, str],
+    query: str,
+    now: datetime,
 ) -> None:
     method, content_type = request_of
     body = body if method == "PUT" else b""
@@ -70,11 +81,14 @@ def test_every_signature_is_that_of_botocore(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(botocore.auth, "get_current_datetime", lambda: aware)
         patch.setattr(signing, "_stamp", lambda: aware.strftime("%Y%m%dT%H%M%SZ"))
-        wanted = signed_by_botocore(method, path, body, content_type, credentials, region)
+        target = f"{path}?{query}" if query else path
+        wanted = signed_by_botocore(method, target, body, content_type, credentials, region)
         signer = Signer(credentials, region, HOST)
         for _ in range(2):  # the second time with the key of the day that was kept
             hashed = sha256(body).hexdigest()
-            _, headers = parse(signer.head(method, path, body_sha256=hashed, content_type=content_type))
+            head = signer.head(method, path, query=query, body_sha256=hashed, content_type=content_type)
+            first, headers = parse(head)
+            assert first == f"{method} {target} HTTP/1.1"
             assert headers["authorization"] == wanted
     assert headers.get("x-amz-security-token") == token
 

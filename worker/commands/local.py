@@ -77,6 +77,7 @@ def announce(stack: Stack, worker: Process, metrics_port: int, console: Console)
         "[bold]try[/], in another terminal:\n\n"
         f"  . {escape(shlex.quote(str(variables)))}\n"
         "  seedmill submit 0..99 --wait\n"
+        "  seedmill submit 7 --wait --urls\n"
         "  seedmill queue\n"
         "  python -m worker verify 42\n\n"
         "Ctrl-C stops it; the data stays.",

@@ -55,6 +55,7 @@ class Endpoints:
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
             "AWS_SESSION_TOKEN": "",
             "AWS_REGION": "us-east-1",
+            "SEEDMILL_S3_PUBLIC_ENDPOINT_URL": "",  # URLs are opened where the worker writes
         }
 
     def storage(self) -> StorageSettings:

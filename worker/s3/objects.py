@@ -16,7 +16,7 @@ from botocore.httpsession import create_urllib3_context, get_cert_path
 from botocore.utils import get_environ_proxies
 
 from worker.s3.connections import Answer, Connections, Server
-from worker.s3.retries import Retries
+from worker.s3.retries import Retries, element
 from worker.s3.signing import Signer
 
 MISSING = {"404", "NoSuchKey", "NotFound"}
@@ -40,8 +40,8 @@ class Objects(Protocol):
     def size(self, key: str) -> int | None:
         """Return how many bytes are under ``key``; ``None`` if there is no such object."""
 
-    def check_bucket(self) -> None:
-        """Return if the bucket is there."""
+    def first_key(self, prefix: str) -> str | None:
+        """Return the first key in the folder of ``prefix`` that begins with it; ``None`` if there is none."""
 
 
 class SlimObjects:
@@ -77,7 +77,7 @@ class SlimObjects:
     def size(self, key: str) -> int | None:
         """As :meth:`Objects.size`; where HEAD does not say it, the object is read."""
         try:
-            answer = self._head("HeadObject", self._path(key))
+            answer = self._head(self._path(key))
         except ClientError as error:
             code = error.response["Error"]["Code"]
             if code in MISSING:
@@ -88,15 +88,21 @@ class SlimObjects:
         length = answer.headers.get("content-length", "")
         return int(length) if length.isdecimal() else len(self.get(key))
 
-    def check_bucket(self) -> None:
-        """As :meth:`Objects.check_bucket`."""
-        self._head("HeadBucket", self._folder.rstrip("/") or "/")
+    def first_key(self, prefix: str) -> str | None:
+        """As :meth:`Objects.first_key`."""
+        path = self._folder.rstrip("/") or "/"
+        query = f"delimiter=%2F&list-type=2&max-keys=1&prefix={quote(prefix, safe='~')}"
 
-    def _head(self, operation: str, path: str) -> Answer:
+        def send() -> Answer:
+            return self._connections.exchange(self._signer.head("GET", path, query=query))
+
+        return element("Key", self._retries.send("ListObjectsV2", send)) or None
+
+    def _head(self, path: str) -> Answer:
         def send() -> Answer:
             return self._connections.exchange(self._signer.head("HEAD", path), expects_body=False)
 
-        return self._retries.send(operation, send)
+        return self._retries.send("HeadObject", send)
 
     def _path(self, key: str) -> str:
         return self._folder + quote(key, safe="/~")
@@ -126,9 +132,10 @@ class BotoObjects:
                 raise
             return None
 
-    def check_bucket(self) -> None:
-        """As :meth:`Objects.check_bucket`."""
-        self._client.head_bucket(Bucket=self._bucket)
+    def first_key(self, prefix: str) -> str | None:
+        """As :meth:`Objects.first_key`."""
+        page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, Delimiter="/", MaxKeys=1)
+        return next((str(entry["Key"]) for entry in page.get("Contents", ())), None)
 
 
 def open_objects(

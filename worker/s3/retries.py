@@ -72,14 +72,15 @@ class Retries:
 def refusal(operation: str, answer: Answer) -> ClientError:
     """Return the error that boto3 would raise; without a text of the store, its status is its code."""
     facts = {
-        "Code": _element("Code", answer) or str(answer.status),
-        "Message": _element("Message", answer) or responses.get(answer.status, "no reason given"),
-        "Region": _element("Region", answer) or answer.headers.get("x-amz-bucket-region", ""),
+        "Code": element("Code", answer) or str(answer.status),
+        "Message": element("Message", answer) or responses.get(answer.status, "no reason given"),
+        "Region": element("Region", answer) or answer.headers.get("x-amz-bucket-region", ""),
     }
     return ClientError({"Error": facts, "ResponseMetadata": {"HTTPStatusCode": answer.status}}, operation)
 
 
-def _element(name: str, answer: Answer) -> str:
+def element(name: str, answer: Answer) -> str:
+    """Return the text of the first XML element of that name near the beginning of an answer; "" if there is none."""
     found = re.search(rf"<{name}>([^<]*)</{name}>", answer.body[:LONGEST_TEXT].decode(errors="replace"))
     return unescape(found[1]).strip() if found else ""
 

@@ -33,9 +33,19 @@ class Signer:
         self._derived = ("", "", b"")
 
     def head(
-        self, method: str, path: str, *, body_sha256: str = EMPTY_SHA256, content_type: str = "", length: int = -1
+        self,
+        method: str,
+        path: str,
+        *,
+        query: str = "",
+        body_sha256: str = EMPTY_SHA256,
+        content_type: str = "",
+        length: int = -1,
     ) -> bytes:
-        """Return request line and headers; ``path`` is encoded already, a negative length is not sent."""
+        """Return request line and headers; a negative length is not sent.
+
+        ``path`` and ``query`` are encoded already, and the parameters of the latter in the order of their names.
+        """
         keys = self._credentials.get_frozen_credentials()
         if not (keys.access_key.isprintable() and (keys.token or "").isprintable()):
             raise ValueError("the access key or its token has a line break or the like in it: correct it")
@@ -46,13 +56,14 @@ class Signer:
             headers, names = f"content-type:{content_type}\n{headers}", f"content-type;{names}"
         if keys.token:
             headers, names = f"{headers}x-amz-security-token:{keys.token}\n", f"{names};x-amz-security-token"
-        request = f"{method}\n{path}\n\n{headers}\n{names}\n{body_sha256}"
+        request = f"{method}\n{path}\n{query}\n{headers}\n{names}\n{body_sha256}"
         scope = f"{stamp[:8]}/{self._region}/s3/aws4_request"
         text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{sha256(request.encode()).hexdigest()}"
         signature = hmac.digest(self._key(keys.secret_key, stamp[:8]), text.encode(), "sha256").hex()
         sent = headers.replace("\n", "\r\n") + (f"content-length:{length}\r\n" if length >= 0 else "")
+        target = f"{path}?{query}" if query else path
         return (
-            f"{method} {path} HTTP/1.1\r\n{sent}{UNSIGNED}authorization:AWS4-HMAC-SHA256 "
+            f"{method} {target} HTTP/1.1\r\n{sent}{UNSIGNED}authorization:AWS4-HMAC-SHA256 "
             f"Credential={keys.access_key}/{scope}, SignedHeaders={names}, Signature={signature}\r\n\r\n"
         ).encode()
 
