@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -279,14 +280,13 @@ def test_monitoring_sees_all_workers(checkout: Path) -> None:
         wait_for(lambda: len(set(up())) == 2, "two workers as targets")
         query = f"{prometheus}/api/v1/query?query=sum(seedmill_seeds_total)"
         wait_for(lambda: ask(query)["data"]["result"][0]["value"][1] == "10", "ten seeds in Prometheus")
-        names = [f"celery@{container['ID'][:12]}" for container in project.containers("worker")]
+        hosts = {container["ID"][:12] for container in project.containers("worker")}
 
-        def known() -> bool:
-            with urlopen(f"{flower}/workers", timeout=30) as answer:
-                page = answer.read().decode()
-            return all(name in page for name in names)
+        def known() -> set[str]:
+            with urlopen(f"{flower}/metrics", timeout=30) as answer:
+                return set(re.findall(r'flower_worker_online\{worker="\S+@(\w+)"\} 1.0', answer.read().decode()))
 
-        wait_for(known, "both workers in Flower")
+        wait_for(lambda: known() == hosts, "both workers in Flower")
 
 
 def test_grafana_has_the_dashboard_and_lets_nobody_in(checkout: Path) -> None:
