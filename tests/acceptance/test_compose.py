@@ -297,5 +297,5 @@ def test_grafana_has_the_dashboard_and_lets_nobody_in(checkout: Path) -> None:
         assert ask(f"{grafana}/api/health")["database"] == "ok"
         assert [found["title"] for found in ask(f"{grafana}/api/search?type=dash-db")] == ["seedmill"]
         default = {"Authorization": f"Basic {b64encode(b'admin:admin').decode()}"}
-        with pytest.raises(HTTPError, match="40[13]"), urlopen(Request(f"{grafana}/api/admin/stats", headers=default)):
+        with pytest.raises(HTTPError, match=r"40[13]"), urlopen(Request(f"{grafana}/api/admin/stats", headers=default)):
             pass
