@@ -10,19 +10,25 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 from celery import Celery
+from celery.utils.time import maybe_iso8601
+from celery.worker import state
 
 from producer.contract import MAX_CHUNK_SIZE, MAX_ID_CHARACTERS, MAX_JOB_CHUNKS, TASK_NAME, Priority, is_id
 from producer.errors import InvalidSeed, QueueError
 from producer.message import ChunkMessage
+from producer.records import Verdict
 from producer.seeds import check_seeds, shorten
 from worker.chunk import ChunkRunner
 from worker.errors import GivenBack, InvalidMessage
 from worker.queue.burial import Burial
 from worker.queue.ledger import Ledger
+from worker.queue.request import ChunkRequest
+from worker.report import Report, note, tell
 from worker.results import Delivery, Recorder
 from worker.running import Running
 
@@ -44,10 +50,20 @@ class Handler:
         self._recorder = recorder
         self._ledger = ledger
 
-    def handle(self, task_id: str, tag: str, priority: object, arguments: dict[str, Any]) -> dict[str, Any] | None:
-        """Run a chunk and settle its message; returns the recorded value, or ``None`` if it was not run here."""
+    def handle(
+        self,
+        task_id: str,
+        tag: str,
+        priority: object,
+        arguments: dict[str, Any],
+        unwanted: Verdict | None = None,
+    ) -> dict[str, Any] | None:
+        """Run a chunk and settle its message; returns the recorded value, or ``None`` if it was not run here.
+
+        ``unwanted`` says why a message of a foreign app is not to be begun.
+        """
         try:
-            delivery = read_delivery(task_id, tag, priority, arguments)
+            delivery = read_delivery(task_id, tag, priority, arguments, unwanted)
         except (InvalidSeed, InvalidMessage) as error:
             self._refuse(task_id, tag, arguments, error)
             return None
@@ -70,12 +86,15 @@ class Handler:
             self._give_back(delivery, GivenBack(repr(error), counts=True))
             return None
         self._ledger.settled(delivery.tag)
+        if value:
+            note(Report.finished(value))
         return value
 
     def _refuse(self, task_id: str, tag: str, arguments: dict[str, Any], error: Exception) -> None:
         log.error("message refused", action="message_refused", task_id=task_id, error=str(error))
         raw = json.dumps(arguments, default=repr)[:RAW_CHARACTERS]
         self._ledger.bury([Burial.of(tag, error, task_id=task_id, raw=raw, whole=False)])
+        note(Report.refused(error))
 
     def _give_back(self, delivery: Delivery, error: QueueError | GivenBack) -> None:
         """Put a chunk back; that is one of its attempts only if it may be the cause."""
@@ -83,17 +102,27 @@ class Handler:
         with suppress(QueueError):
             self._recorder.give_back(delivery, counts=isinstance(error, GivenBack) and error.counts)
         time.sleep(GIVE_BACK_PAUSE_S)
+        tell(Report.given_back(error))
         self._ledger.give_back(delivery.tag)
 
 
-def register(app: Celery, handle: Callable[[str, str, object, dict[str, Any]], dict[str, Any] | None]) -> None:
+Handle = Callable[[str, str, object, dict[str, Any], Verdict | None], dict[str, Any] | None]
+
+
+def register(app: Celery, handle: Handle) -> None:
     """Define the task on ``app``; ``handle`` is :meth:`Handler.handle`.
 
     The result is stored by the handler, so Celery is told to ignore the returned value.
     """
 
     @app.task(  # type: ignore[untyped-decorator]
-        name=TASK_NAME, bind=True, shared=False, acks_late=True, ignore_result=True, typing=False
+        name=TASK_NAME,
+        bind=True,
+        shared=False,
+        acks_late=True,
+        ignore_result=True,
+        typing=False,
+        Request=ChunkRequest,
     )
     def generate(self: Any, *positional: Any, **arguments: Any) -> dict[str, Any] | None:
         properties = self.request.properties or {}
@@ -101,10 +130,24 @@ def register(app: Celery, handle: Callable[[str, str, object, dict[str, Any]], d
         extra = {f"argument {number}": value for number, value in enumerate(positional[3:], 4)}
         twice = {f"{name} given twice": None for name in named.keys() & arguments.keys()}
         everything = {**named, **extra, **twice, **arguments}
-        return handle(self.request.id, properties.get("delivery_tag", ""), properties.get("priority"), everything)
+        tag, priority = properties.get("delivery_tag", ""), properties.get("priority")
+        return handle(self.request.id, tag, priority, everything, why_unwanted(self.request.id, self.request.expires))
 
 
-def read_delivery(task_id: str, tag: str, priority: object, arguments: dict[str, Any]) -> Delivery:
+def why_unwanted(task_id: str, expires: str | None) -> Verdict | None:
+    """Return why Celery would not run that task: it was revoked by remote control, or ``expires`` is past."""
+    if task_id in state.revoked:
+        return Verdict.CANCELED
+    when = maybe_iso8601(expires)
+    if when is None:
+        return None
+    when = when if when.tzinfo else when.replace(tzinfo=UTC)
+    return Verdict.EXPIRED if when < datetime.now(UTC) else None
+
+
+def read_delivery(
+    task_id: str, tag: str, priority: object, arguments: dict[str, Any], unwanted: Verdict | None = None
+) -> Delivery:
     """Return the checked chunk; ``seeds`` is one seed or a list of at most :data:`MAX_CHUNK_SIZE`.
 
     Raises:
@@ -126,4 +169,5 @@ def read_delivery(task_id: str, tag: str, priority: object, arguments: dict[str,
     if task_id not in (job, f"{job}.{chunk}"):
         raise InvalidMessage(f"task id {shorten(task_id)} is not of job_id={shorten(job_id)}: leave job_id out")
     message = ChunkMessage(task_id, job, chunk, tuple(checked), urgency)
-    return Delivery(message, tag, adopt=job_id is None)
+    adopt = job_id is None
+    return Delivery(message, tag, adopt=adopt, unwanted=unwanted if adopt else None)

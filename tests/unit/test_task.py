@@ -7,18 +7,22 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from celery.worker import state
 
-from producer.contract import MAX_CHUNK_SIZE, TASK_NAME, Priority
+from producer.contract import MAX_CHUNK_SIZE, TASK_NAME, Priority, SeedStatus
 from producer.errors import InvalidSeed, QueueRefused, QueueUnreachable
-from producer.message import ChunkMessage
+from producer.message import ChunkMessage, SeedResult, chunk_result
+from producer.records import Verdict
 from worker import task
 from worker.errors import GivenBack, InvalidMessage
 from worker.queue.burial import Burial
+from worker.report import Report, begin, noted
 from worker.running import Running
-from worker.task import Handler, read_delivery, register
+from worker.task import Handler, read_delivery, register, why_unwanted
 
 MESSAGE = ChunkMessage("j.2", "j", 2, (7, 8))
 OURS = {"seeds": [7, 8], "job_id": "j", "chunk": 2}
+VALUE = chunk_result(MESSAGE, [SeedResult(seed, SeedStatus.SUCCEEDED) for seed in (7, 8)])
 
 
 class FakeLedger:
@@ -63,7 +67,7 @@ class FakeRunner:
         self.ran.append(delivery)
         if self.error:
             raise self.error
-        return {"succeeded": 2}
+        return VALUE
 
 
 class Bench:
@@ -129,8 +133,9 @@ def test_a_message_of_too_many_seeds_is_refused_with_the_limit() -> None:
 
 def test_a_chunk_that_was_run_is_settled() -> None:
     bench = Bench()
-    assert bench.handle() == {"succeeded": 2}
+    assert bench.handle() == VALUE
     assert bench.ledger.said == [("settled", "1.0")]
+    assert noted() == Report.finished(VALUE)
 
 
 def test_a_message_that_is_no_chunk_is_buried_with_the_reason() -> None:
@@ -141,6 +146,7 @@ def test_a_message_that_is_no_chunk_is_buried_with_the_reason() -> None:
     assert (burial.tag, burial.task_id) == ("1.0", "j.2")
     assert "-2 is not a seed" in burial.letter.reason
     assert '"FAILURE"' in burial.celery_result
+    assert noted() == Report.refused(InvalidSeed("-2 is not a seed: a seed is a whole number from 0 to 4294967295"))
     assert bench.runner.ran == []
 
 
@@ -153,9 +159,12 @@ def test_a_chunk_that_its_job_has_not_is_buried_and_no_result_is_touched() -> No
 
 def test_unfinished_work_goes_back_and_is_noted_before() -> None:
     bench = Bench(GivenBack("stopping"))
+    begin(lambda report: bench.ledger.said.append(("told", report)))
     assert bench.handle() is None
+    begin(None)
     assert bench.recorder.noted == [False]
-    assert bench.ledger.said == [("given back", "1.0")]
+    told = ("told", Report.given_back(GivenBack("stopping")))
+    assert bench.ledger.said == [told, ("given back", "1.0")], "told before another worker can have it"
     assert bench.running.deliveries() == []
 
 
@@ -199,7 +208,32 @@ def test_arguments_may_be_given_by_place_or_by_name(
     generate: Any = app.tasks[TASK_NAME]
     generate.push_request(id="t", properties={"delivery_tag": "1.0", "priority": 9})
     generate.run(*args, **kwargs)
-    assert seen == [("t", "1.0", 9, wanted)]
+    assert seen == [("t", "1.0", 9, wanted, None)]
+
+
+@pytest.mark.parametrize(
+    ("expires", "wanted"),
+    [
+        (None, None),
+        ("2999-01-01T00:00:00", None),
+        ("2999-01-01T00:00:00+09:00", None),
+        ("2020-01-01T00:00:00", Verdict.EXPIRED),
+        ("2020-01-01T00:00:00+00:00", Verdict.EXPIRED),
+    ],
+)
+def test_a_message_that_has_expired_is_not_wanted(expires: str | None, wanted: Verdict | None) -> None:
+    assert why_unwanted("t", expires) is wanted
+
+
+def test_a_message_that_was_revoked_is_not_wanted_if_it_is_another_apps() -> None:
+    state.revoked.add("revoked")
+    try:
+        unwanted = why_unwanted("revoked", None)
+    finally:
+        state.revoked.discard("revoked")
+    assert unwanted is Verdict.CANCELED
+    assert read_delivery("revoked", "", None, {"seeds": 1}, unwanted).unwanted is Verdict.CANCELED
+    assert read_delivery("j.2", "", None, OURS, unwanted).unwanted is None, "jobs have a record that says so"
 
 
 @pytest.mark.parametrize(("args", "kwargs"), [([1, "j", 0, 4], {}), ([1], {"seeds": 2})])
