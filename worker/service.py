@@ -38,8 +38,10 @@ from worker.manifest import ManifestWriter
 from worker.memory import keep_freed_memory
 from worker.pipeline import Model, Pipeline
 from worker.publish import Publisher
+from worker.queue.control import RemoteControl
 from worker.queue.gate import Gate
 from worker.queue.ledger import Ledger
+from worker.queue.monitoring import node_name
 from worker.queue.pool import TaskPool
 from worker.results import Delivery, Recorder
 from worker.routine import Routine
@@ -165,13 +167,15 @@ class Service:
         """Take messages until a signal says to stop; what was taken is finished first."""
         app = self._application()
         worker_ready.connect(self._on_ready, weak=False)
+        RemoteControl(self._ledger, self._recorder.cancel, self._stop_once).register()
         worker = app.Worker(
+            hostname=node_name(self.settings.node_name),
             pool=TaskPool,
             concurrency=self.settings.concurrency,
             loglevel=self.settings.log_level.upper(),
             without_gossip=True,
             without_mingle=True,
-            without_heartbeat=True,
+            task_events=self.settings.task_events,
             quiet=True,
         )
         worker.start()
@@ -231,10 +235,17 @@ class Service:
         """Stop in order: take no more, finish what was taken, and give back what is not finished in time."""
         if self._stopping:
             self._on_second_signal(number, None)
+        self._stop(signal.Signals(number).name)
+
+    def _stop_once(self) -> None:
+        """Stop in order because a remote control command says so."""
+        if not self._stopping:
+            self._stop("shutdown command")
+
+    def _stop(self, reason: str) -> None:
         self._stopping = True
-        timeout_s = self.settings.drain_timeout_s
-        held, name = self._ledger.held, signal.Signals(number).name
-        log.info("stopping: no more is taken", action="worker_stopping", signal=name, held=held, drain_s=timeout_s)
+        timeout_s, held = self.settings.drain_timeout_s, self._ledger.held
+        log.info("stopping: no more is taken", action="worker_stopping", signal=reason, held=held, drain_s=timeout_s)
         self._ledger.stop_taking()
         self._pipeline.stop_waiting()
         self._manifests.stop()

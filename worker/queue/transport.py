@@ -132,6 +132,8 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]  # kombu has no types
             raise Empty from error
 
     def _take_and_deliver(self) -> bool:
+        if not self.active_queues:  # told by remote control to take no more, while it waited
+            return False
         try:
             messages = self.ledger.take()
         except redis.RedisError as error:
