@@ -69,9 +69,13 @@ def ask(app: Celery, worker: Process, command: str, **arguments: Any) -> Any:
 def start(bench: Bench, app: Celery, plan: Plan | None = None, **environment: Any) -> Process:
     """Start a worker; returns when it hears remote control."""
     worker = bench.worker(plan, **environment)
-    options = {"destination": [name_of(worker)], "reply": True, "timeout": 0.5}
-    wait_until(lambda: app.control.broadcast("ping", **options), "the first answer")
+    wait_until(lambda: hears(app, worker), "its first answer")
     return worker
+
+
+def hears(app: Celery, worker: Process) -> bool:
+    """Return whether a worker answers; one that has just connected misses what was published before."""
+    return bool(app.control.broadcast("ping", destination=[name_of(worker)], reply=True, timeout=0.5))
 
 
 class Monitor:
@@ -368,6 +372,20 @@ def test_jobs_whose_queue_was_purged_are_enqueued_again(bench: Bench, app: Celer
     ask(app, worker, "add_consumer", queue=QUEUE)
     for job in jobs:
         bench.check(job)
+
+
+def test_no_text_that_is_published_to_a_worker_ends_it(bench: Bench, app: Celery, seeds: Fresh) -> None:
+    worker = start(bench, app)
+    envelope: dict[str, Any] = {"body": "e30=", "content-type": "application/json", "content-encoding": "utf-8"}
+    rest = {"headers": {}, "properties": {"delivery_info": {}, "body_encoding": "base64", "delivery_tag": "x"}}
+    bodies = [b"junk", b"[]", b'{"method": 5}', b'{"method": "revoke", "arguments": {"task_id": {}}}']
+    messages = [{**envelope, **rest, "body": base64.b64encode(body).decode()} for body in bodies]
+    messages += [{}, [], 5, {**envelope, **rest, "headers": 5}, {**envelope, **rest, "properties": 5}]  # type: ignore[list-item]
+    for text in ["junk", "[" * 100_000, *map(json.dumps, messages)]:
+        wait_until(lambda: bench.redis.publish("/0.celery.pidbox", text), "a listener")  # noqa: B023  # used at once
+        wait_until(lambda: hears(app, worker), text[:200], 10)
+    assert "control_refused" in [line["action"] for line in bench.actions(worker)]
+    bench.check(bench.client.submit(seeds(4)))
 
 
 class Flower:
