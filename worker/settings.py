@@ -29,7 +29,7 @@ def _device(value: str) -> str:
 
 
 def _node_name(value: str) -> str:
-    if not re.fullmatch(r"([\w.%-]+@[\w.%-]+)?", value):
+    if not re.fullmatch(r"(([\w.-]|%[hnd])+@([\w.-]|%[hnd])+)?", value):
         raise ValueError("use name@host, or name@%h for the name of this host")
     return value
 
