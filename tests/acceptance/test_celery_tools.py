@@ -1,20 +1,13 @@
-"""Celery's own tools on a real worker: inspect, control, events and Flower, from apps that know the broker alone."""
+"""Celery's own tools on a real worker: inspect, control and events, from apps that know the broker alone."""
 
 from __future__ import annotations
 
 import base64
 import json
-import os
-import signal
 import socket
-import sys
-import threading
 import time
-import urllib.request
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,16 +16,16 @@ from celery.exceptions import TaskRevokedError
 
 from producer.contract import LANES, QUEUE, TASK_NAME, JobStatus
 from producer.reconcile import reconcile
+from tests.acceptance.remote import TIMEOUT_S, Monitor, ask, hears, name_of, start
 from tests.torture.bench import Bench, kill, wait_until
 from tests.torture.stand_in import Plan
-from worker.local.process import Process, free_port
+from worker.local.process import Process
 from worker.local.stack import SECRET_KEY
 from worker.queue.control import NOT_HERE
 
 Fresh = Callable[[int], range]
 
 PASSWORD = "correct-horse-battery"  # of a server that this test starts
-TIMEOUT_S = 20.0
 
 
 @pytest.fixture(autouse=True)
@@ -43,72 +36,6 @@ def no_worker_left(bench: Bench) -> Iterator[None]:
         if process.exit_status is None:
             kill(process)
     bench.redis.flushall()
-
-
-@pytest.fixture
-def app(bench: Bench) -> Iterator[Celery]:
-    """A stock Celery app that has the URL, and the queue for what it sends."""
-    url = bench.endpoints.redis_url
-    app = Celery(broker=url, backend=url, set_as_current=False)
-    app.conf.task_default_queue = QUEUE
-    yield app
-    app.close()
-
-
-def name_of(worker: Process) -> str:
-    return f"seedmill-{worker.pid}@{socket.gethostname()}"
-
-
-def ask(app: Celery, worker: Process, command: str, **arguments: Any) -> Any:
-    """Send a command to one worker; returns its answer."""
-    options = {"arguments": arguments, "destination": [name_of(worker)], "reply": True, "timeout": TIMEOUT_S}
-    (answer,) = app.control.broadcast(command, **options)
-    return answer[name_of(worker)]
-
-
-def start(bench: Bench, app: Celery, plan: Plan | None = None, **environment: Any) -> Process:
-    """Start a worker; returns when it hears remote control."""
-    worker = bench.worker(plan, **environment)
-    wait_until(lambda: hears(app, worker), "its first answer")
-    return worker
-
-
-def hears(app: Celery, worker: Process) -> bool:
-    """Return whether a worker answers; one that has just connected misses what was published before."""
-    return bool(app.control.broadcast("ping", destination=[name_of(worker)], reply=True, timeout=0.5))
-
-
-class Monitor:
-    """What an EventReceiver of a stock app is told, gathered in a thread."""
-
-    def __init__(self, app: Celery) -> None:
-        self.events: list[dict[str, Any]] = []
-        self._app = app
-        self._receiver: Any = None
-        self._thread = threading.Thread(target=self._capture)
-
-    def __enter__(self) -> Monitor:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._receiver.should_stop = True
-        self._thread.join(TIMEOUT_S)
-
-    def _capture(self) -> None:
-        with self._app.connection() as connection:
-            self._receiver = self._app.events.Receiver(connection, handlers={"*": self.events.append})
-            while not self._receiver.should_stop:
-                with suppress(TimeoutError):
-                    self._receiver.capture(limit=None, timeout=1, wakeup=False)
-
-    def of(self, task_id: str) -> list[str]:
-        """Return the types of the events of a task, in order."""
-        return [event["type"] for event in self.events if event.get("uuid") == task_id]
-
-    def workers(self, kind: str) -> list[dict[str, Any]]:
-        """Return the events of that kind of all workers."""
-        return [event for event in self.events if event["type"] == kind]
 
 
 @pytest.fixture
@@ -386,76 +313,3 @@ def test_no_text_that_is_published_to_a_worker_ends_it(bench: Bench, app: Celery
         wait_until(lambda: hears(app, worker), text[:200], 10)
     assert "control_refused" in [line["action"] for line in bench.actions(worker)]
     bench.check(bench.client.submit(seeds(4)))
-
-
-class Flower:
-    """Flower on a free port of 127.0.0.1."""
-
-    def __init__(self, bench: Bench) -> None:
-        self.port = free_port()
-        command = [sys.executable, "-m", "celery", "--broker", bench.endpoints.redis_url, "flower"]
-        options = ["--address=127.0.0.1", f"--port={self.port}", "--basic-auth=user:word", "--read-only"]
-        self.process = Process("Flower", [*command, *options], log=Path(bench.folder) / "flower.log")
-
-    def get(self, path: str) -> str:
-        """Return a page."""
-        login = base64.b64encode(b"user:word").decode()
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}{path}", headers={"Authorization": f"Basic {login}"}
-        )
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
-            return str(answer.read().decode())
-
-    def json(self, path: str) -> Any:
-        """Return what the API answers."""
-        return json.loads(self.get(path))
-
-    def is_up(self) -> bool:
-        """Return whether it answers."""
-        try:
-            return bool(self.get("/metrics"))
-        except OSError:
-            return False
-
-
-@pytest.fixture
-def flower(bench: Bench) -> Iterator[Flower]:
-    flower = Flower(bench)
-    flower.process.wait_ready(flower.is_up, timeout_s=60)
-    yield flower
-    os.kill(flower.process.pid, signal.SIGTERM)
-    flower.process.stop()
-
-
-def test_flower_shows_the_worker_its_pool_the_queue_and_each_task_with_its_state(
-    bench: Bench, app: Celery, flower: Flower, seeds: Fresh
-) -> None:
-    good, bad = seeds(2), seeds(2)
-    worker = start(bench, app, Plan(raises=[bad[0]]), SEEDMILL_CONCURRENCY="8")
-    name = name_of(worker)
-    wait_until(lambda: f'flower_worker_online{{worker="{name}"}} 1.0' in flower.get("/metrics"), "the worker in Flower")
-    wait_until(lambda: name in flower.json("/api/workers?refresh=1"), "its answers")
-    seen = flower.json("/api/workers")[name]
-    assert seen["stats"]["pool"]["max-concurrency"] == 8
-    assert seen["stats"]["pid"] == worker.pid
-    assert [queue["name"] for queue in seen["active_queues"]] == [QUEUE]
-    assert seen["registered"] == [TASK_NAME]
-
-    def states() -> set[str]:
-        job = bench.client.submit(good, force=True)
-        job.wait(TIMEOUT_S)
-        return {task["state"] for task in flower.json("/api/tasks").values()}
-
-    wait_until(lambda: "SUCCESS" in states(), "a task in Flower, which asks for events every few seconds")
-    failing = bench.client.submit(bad)
-    failing.wait(TIMEOUT_S, check=False)
-    wait_until(lambda: flower.json("/api/tasks").get(failing.id, {}).get("state") == "FAILURE", "the failed task")
-    task = flower.json("/api/tasks")[failing.id]
-    assert (task["name"], task["worker"]) == (TASK_NAME, name)
-    assert task["exception"].startswith("ValueError('1 of 2 seeds failed")
-    done = next(task for task in flower.json("/api/tasks").values() if task["state"] == "SUCCESS")
-    assert done["runtime"] > 0
-    assert flower.json("/api/queues/length")["active_queues"] == [{"name": QUEUE, "messages": 0}]
-    assert name in flower.get("/workers")
-    assert QUEUE in flower.get("/broker")
-    assert str(worker.pid) in flower.get(f"/worker/{name}")
