@@ -13,6 +13,7 @@ from celery import Celery
 from producer.connection import TIMEOUT_S, normalize_url
 from producer.contract import QUEUE
 from worker.queue.ledger import Ledger
+from worker.queue.monitoring import LastEvents
 from worker.queue.transport import broker_url
 from worker.settings import WorkerSettings
 
@@ -53,6 +54,10 @@ def build_app(settings: WorkerSettings, ledger: Ledger, turned: Callable[[], obj
         redis_socket_keepalive=True,
         redis_retry_on_timeout=True,
         redis_backend_health_check_interval=10,
+        # Monitors are told of tasks when one asks for it, unless the settings say so from the start. Rate limits would
+        # hold messages back after they were taken, and forget them when the connection breaks.
+        worker_send_task_events=settings.task_events,
+        worker_disable_rate_limits=True,
         # The worker logs through structlog (worker/logs.py).
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
@@ -66,4 +71,5 @@ def build_app(settings: WorkerSettings, ledger: Ledger, turned: Callable[[], obj
             "priority_steps": [0],
         },
     )
+    app.steps["consumer"].add(LastEvents)
     return app

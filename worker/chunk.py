@@ -20,6 +20,7 @@ from worker import metrics
 from worker.errors import GivenBack, InvalidMessage, SeedKillsWorker
 from worker.order import Order
 from worker.queue.gate import Gate
+from worker.report import Report, note
 from worker.results import Delivery, Recorder
 from worker.running import Running
 from worker.tracing import OFF, Traces
@@ -61,6 +62,8 @@ class ChunkRunner:
             GivenBack: it has to be tried again, here or elsewhere.
             QueueError: Redis is away and the worker is leaving, or Redis refused.
         """
+        if delivery.unwanted and self._is_dropped(delivery, delivery.unwanted):
+            return None
         with self._gate.together():
             start = self._recorder.start(delivery, alone=False)
             if start.verdict is not Verdict.SUSPECT:
@@ -83,9 +86,7 @@ class ChunkRunner:
         if start.verdict is Verdict.GONE:
             raise GivenBack("this worker was taken for dead, and another has the message")
         if start.verdict is not Verdict.RUN:
-            log.info("chunk not run", action="chunk_dropped", reason=str(start.verdict))
-            self._recorder.drop(delivery, start.verdict)
-            metrics.CHUNKS.labels("dropped").inc()
+            self._drop(delivery, start.verdict)
             return None
         if start.deliveries > 1:
             metrics.RETRIES.labels("delivery").inc()
@@ -106,6 +107,21 @@ class ChunkRunner:
             value = self._recorder.finish(delivery, results, start.deaths + start.failures + 1)
         log.info("chunk finished", action="chunk_finished", succeeded=value["succeeded"], failed=value["failed"])
         return value
+
+    def _is_dropped(self, delivery: Delivery, verdict: Verdict) -> bool:
+        """Drop what was revoked or has expired, unless it was begun: then it is cancelled, or too late to expire."""
+        if not self._recorder.has_begun(delivery):
+            self._drop(delivery, verdict)
+            return True
+        if verdict is Verdict.CANCELED:
+            self._recorder.cancel(delivery.message.job_id)
+        return False
+
+    def _drop(self, delivery: Delivery, verdict: Verdict) -> None:
+        log.info("chunk not run", action="chunk_dropped", reason=str(verdict))
+        self._recorder.drop(delivery, verdict)
+        metrics.CHUNKS.labels("dropped").inc()
+        note(Report.dropped(verdict))
 
     def _outcomes(self, delivery: Delivery, start: Start, order: Order, *, alone: bool) -> list[Outcome]:
         """Return one outcome per seed, in the order of the message."""

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import Enum
 from typing import Any
 
 import redis
@@ -41,18 +42,29 @@ REASONS = {
 }
 
 
+class Cancellation(Enum):
+    """What became of telling the queue to cancel an id; the values are fit for messages."""
+
+    CANCELED = "the job is canceled"
+    ENDED = "the job had ended"
+    CHUNK = "one chunk of a job, which is not canceled alone; revoke the id of the job"
+    UNKNOWN = "no job known here, remembered for messages to come"
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """A chunk as it was taken.
 
     ``tag`` is that of its message; ``adopt`` says that a foreign app sent it; ``trace`` is the trace context that the
-    message itself brought (producer/tracing.py), "" for none.
+    message itself brought (producer/tracing.py), "" for none. ``unwanted`` says why such a message is not to be begun,
+    if it was revoked or has expired.
     """
 
     message: ChunkMessage
     tag: str = ""
     adopt: bool = False
     trace: str = ""
+    unwanted: Verdict | None = None
 
 
 class Recorder:
@@ -124,6 +136,24 @@ class Recorder:
     def begin(self, delivery: Delivery, seed: int) -> None:
         """Note that a chunk that is run alone begins with a seed."""
         self._run(records.note_seed(delivery.message, seed, delivery=self._name(delivery)))
+
+    def has_begun(self, delivery: Delivery) -> bool:
+        """Return whether its job is known; that of a foreign app is from the moment that a worker begins with it."""
+        with translated(self._url):
+            return bool(self._redis.exists(job_key(delivery.message.job_id)))
+
+    def cancel(self, id_: str) -> Cancellation:
+        """Cancel the job of that id, unless it has ended; does not wait for a Redis that is away."""
+        call = records.cancel_job(id_)
+        job, _, chunk = id_.rpartition(".")
+        with translated(self._url):
+            answer = self._redis.register_script(call.script)(keys=call.keys, args=call.args)
+            if answer == 1:
+                return Cancellation.CANCELED
+            if answer == 0:
+                return Cancellation.ENDED
+            is_chunk = chunk.isdecimal() and self._redis.exists(job_key(job))
+            return Cancellation.CHUNK if is_chunk else Cancellation.UNKNOWN
 
     def canceled(self, jobs: Sequence[str]) -> list[str]:
         """Return those of the jobs that have been cancelled, or whose record is gone."""

@@ -28,28 +28,29 @@ from celery import Celery
 from celery.signals import worker_ready
 from celery.worker import state
 
-from producer import __version__
 from producer.client import Client
 from producer.connection import connect, redact, translated
 from producer.errors import QueueError
-from worker import duties, metrics, task, tracing
+from worker import duties, task, tracing
 from worker.access import check_access
 from worker.app import build_app
 from worker.chunk import ChunkRunner
 from worker.errors import GivenBack
-from worker.heartbeat import Heartbeat, State
 from worker.manifest import ManifestWriter
 from worker.memory import keep_freed_memory
 from worker.pipeline import Model, Pipeline
 from worker.publish import Publisher
+from worker.queue.control import RemoteControl
 from worker.queue.gate import Gate
 from worker.queue.ledger import Ledger
+from worker.queue.monitoring import node_name
 from worker.queue.pool import TaskPool
 from worker.results import Delivery, Recorder
 from worker.routine import Routine
 from worker.running import Running
 from worker.settings import WorkerSettings
 from worker.storage import ObjectStore
+from worker.windows import Visible, Windows
 
 log = structlog.get_logger(__name__)
 
@@ -63,21 +64,11 @@ EXIT_HUNG = 70
 """Exit status of a process whose device hangs."""
 
 
-class ServedModel(Model, Protocol):
+class ServedModel(Model, Visible, Protocol):
     """A loaded model; :class:`worker.model.engine.Engine` is one."""
-
-    device: Any
 
     def facts(self) -> Mapping[str, Any]:
         """Return what the log says of it."""
-        ...
-
-    def memory_used(self) -> int:
-        """Return the bytes of its device's memory that are in use."""
-        ...
-
-    def memory_limit(self) -> int:
-        """Return the bytes that there are."""
         ...
 
 
@@ -92,7 +83,7 @@ class Service:
     def __init__(self, settings: WorkerSettings, load: Callable[[WorkerSettings], ServedModel]) -> None:
         self.settings = settings
         self._load = load
-        self._heartbeat = Heartbeat(settings.heartbeat_file)
+        self._windows = Windows(settings)
         self._routines: list[Routine] = []
         self._stopping = False
 
@@ -101,7 +92,7 @@ class Service:
         signal.signal(
             signal.SIGTERM, _leave
         )  # until the queue is served; process 1 of a container ignores it otherwise
-        self.open_windows()
+        self._windows.open()
         try:
             self.check_queue()
             self.check_storage()
@@ -115,17 +106,7 @@ class Service:
             finally:
                 self.close()
         finally:
-            self.close_windows()
-
-    def open_windows(self) -> None:
-        """Let others look in: the heartbeat's file, and the metrics."""
-        settings = self.settings
-        self._heartbeat.begin(State.STARTING)
-        self._beating = duties.heartbeat_file(self._heartbeat)
-        self._beating.start()
-        if settings.metrics_port:
-            self._metrics = metrics.serve(settings.metrics_host, settings.metrics_port)
-            log.info("metrics served", action="metrics_served", host=settings.metrics_host, port=settings.metrics_port)
+            self._windows.close()
 
     def check_queue(self) -> None:
         """Reach Redis."""
@@ -199,13 +180,15 @@ class Service:
         """Take messages until a signal says to stop; what was taken is finished first."""
         app = self._application()
         worker_ready.connect(self._on_ready, weak=False)
+        RemoteControl(self._ledger, self._recorder.cancel, self._stop_once).register()
         worker = app.Worker(
+            hostname=node_name(self.settings.node_name),
             pool=TaskPool,
             concurrency=self.settings.concurrency,
             loglevel=self.settings.log_level.upper(),
             without_gossip=True,
             without_mingle=True,
-            without_heartbeat=True,
+            task_events=self.settings.task_events,
             quiet=True,
         )
         worker.start()
@@ -228,13 +211,8 @@ class Service:
         self._client.close()
         self._redis.close()
 
-    def close_windows(self) -> None:
-        """Say no more to those outside."""
-        self._beating.close()
-        self._heartbeat.end()
-
     def _application(self) -> Celery:
-        app = build_app(self.settings, self._ledger, self._heartbeat.turned)
+        app = build_app(self.settings, self._ledger, self._windows.heartbeat.turned)
         runner = ChunkRunner(self._pipeline, self._recorder, self._gate, self._running, self._traces)
         task.register(app, task.Handler(runner, self._recorder, self._ledger, self._running).handle)
         return app
@@ -260,37 +238,31 @@ class Service:
             duties.watchdog(
                 lambda: self._pipeline.device_busy_s, self.settings.device_timeout_s, bark=self._device_hangs
             ),
+            *self._windows.show(self._model, self._ledger, lambda: self._pipeline.waiting, self._client),
         ]
-        if self.settings.metrics_port:
-            self._routines.append(duties.queue_metrics(self._client))
-            self._show()
         with suppress(redis.RedisError):
             self._ledger.beat(facts)  # first, so that from the first message on its end would be seen
         for routine in self._routines:
             routine.start()
-        self._heartbeat.begin(State.SERVING)
-        metrics.READY.set(1)
+        self._windows.serving()
         log.info("worker ready", action="worker_ready", worker=self._ledger.id, concurrency=self.settings.concurrency)
-
-    def _show(self) -> None:
-        """Have the metrics tell what is so whenever they are read."""
-        info, precision = self._model.info, self.settings.precision
-        metrics.INFO.labels(__version__, info.id, str(self._model.device), precision).set(1)
-        metrics.HELD_MESSAGES.set_function(lambda: self._ledger.held)
-        metrics.HELD_SEEDS.set_function(lambda: self._ledger.held_seeds)
-        metrics.LINE_SEEDS.set_function(lambda: self._pipeline.waiting)
-        metrics.show_device_memory(self._model.memory_used, self._model.memory_limit)
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         """Stop in order: take no more, finish what was taken, and give back what is not finished in time."""
         if self._stopping:
             self._on_second_signal(number, None)
+        self._stop(signal.Signals(number).name)
+
+    def _stop_once(self) -> None:
+        """Stop in order because a remote control command says so."""
+        if not self._stopping:
+            self._stop("shutdown command")
+
+    def _stop(self, reason: str) -> None:
         self._stopping = True
-        self._heartbeat.state = State.STOPPING
-        metrics.READY.set(0)
-        timeout_s = self.settings.drain_timeout_s
-        held, name = self._ledger.held, signal.Signals(number).name
-        log.info("stopping: no more is taken", action="worker_stopping", signal=name, held=held, drain_s=timeout_s)
+        self._windows.stopping()
+        timeout_s, held = self.settings.drain_timeout_s, self._ledger.held
+        log.info("stopping: no more is taken", action="worker_stopping", signal=reason, held=held, drain_s=timeout_s)
         self._ledger.stop_taking()
         self._pipeline.stop_waiting()
         self._manifests.stop()

@@ -34,6 +34,12 @@ def _hosts(value: str) -> str:
     return ",".join(names)
 
 
+def _node_name(value: str) -> str:
+    if not re.fullmatch(r"(([\w.-]|%[hnd])+@([\w.-]|%[hnd])+)?", value):
+        raise ValueError("use name@host, or name@%h for the name of this host")
+    return value
+
+
 def _beside_the_checkpoint(read: dict[str, Any]) -> Path:
     return Path(read.get("checkpoint", "")).with_name("tokenizer.json")
 
@@ -103,6 +109,12 @@ class WorkerSettings(ProducerSettings, StorageSettings):
 
     device_timeout_s: float = Field(default=300.0, ge=0)
     """Seconds at one batch after which the device counts as hung: the worker gives its work back and ends; 0: never."""
+
+    node_name: Annotated[str, AfterValidator(_node_name)] = ""
+    """Name of the worker in Celery's tools, as name@host or with %h for the host; empty for seedmill-PID@HOST."""
+
+    task_events: bool = False
+    """Tell Celery's monitors of every chunk from the start; otherwise as soon as one asks for it, as Flower does."""
 
     upload_threads: int = Field(default=8, ge=1, le=256)
     """Pictures that are encoded and uploaded side by side."""

@@ -10,15 +10,19 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 from celery import Celery
+from celery.utils.time import maybe_iso8601
+from celery.worker import state
 
 from producer.contract import MAX_CHUNK_SIZE, MAX_ID_CHARACTERS, MAX_JOB_CHUNKS, TASK_NAME, Priority, is_id
 from producer.errors import InvalidSeed, QueueError
 from producer.message import ChunkMessage
+from producer.records import Verdict
 from producer.seeds import check_seeds, shorten
 from producer.tracing import FIELDS, pack
 from worker import metrics
@@ -26,6 +30,8 @@ from worker.chunk import ChunkRunner
 from worker.errors import GivenBack, InvalidMessage
 from worker.queue.burial import Burial
 from worker.queue.ledger import Ledger
+from worker.queue.request import ChunkRequest
+from worker.report import Report, note, tell
 from worker.results import Delivery, Recorder
 from worker.running import Running
 
@@ -38,6 +44,21 @@ GIVE_BACK_PAUSE_S = 1.0
 """Pause before a chunk goes back to the queue, so that one that comes back at once does not spin."""
 
 
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message as Celery hands it over, with nothing checked.
+
+    ``trace`` is the trace context in its headers, "" for none; ``unwanted`` says why Celery would not run it.
+    """
+
+    task_id: str
+    tag: str
+    priority: object
+    arguments: dict[str, Any]
+    trace: str = ""
+    unwanted: Verdict | None = None
+
+
 class Handler:
     """What is done with one message, from the moment that Celery has a thread for it."""
 
@@ -47,12 +68,11 @@ class Handler:
         self._recorder = recorder
         self._ledger = ledger
 
-    def handle(
-        self, task_id: str, tag: str, priority: object, arguments: dict[str, Any], trace: str = ""
-    ) -> dict[str, Any] | None:
+    def handle(self, received: Received) -> dict[str, Any] | None:
         """Run a chunk and settle its message; returns the recorded value, or ``None`` if it was not run here."""
+        task_id, tag, arguments = received.task_id, received.tag, received.arguments
         try:
-            delivery = replace(read_delivery(task_id, tag, priority, arguments), trace=trace)
+            delivery = read_delivery(received)
         except (InvalidSeed, InvalidMessage) as error:
             self._refuse(task_id, tag, arguments, error)
             return None
@@ -75,6 +95,8 @@ class Handler:
             self._give_back(delivery, GivenBack(repr(error), counts=True))
             return None
         self._ledger.settled(delivery.tag)
+        if value:
+            note(Report.finished(value))
         return value
 
     def _refuse(self, task_id: str, tag: str, arguments: dict[str, Any], error: Exception) -> None:
@@ -82,6 +104,7 @@ class Handler:
         metrics.CHUNKS.labels("refused").inc()
         raw = json.dumps(arguments, default=repr)[:RAW_CHARACTERS]
         self._ledger.bury([Burial.of(tag, error, task_id=task_id, raw=raw, whole=False)])
+        note(Report.refused(error))
 
     def _give_back(self, delivery: Delivery, error: QueueError | GivenBack) -> None:
         """Put a chunk back; that is one of its attempts only if it may be the cause."""
@@ -90,17 +113,24 @@ class Handler:
         with suppress(QueueError):
             self._recorder.give_back(delivery, counts=isinstance(error, GivenBack) and error.counts)
         time.sleep(GIVE_BACK_PAUSE_S)
+        tell(Report.given_back(error))
         self._ledger.give_back(delivery.tag)
 
 
-def register(app: Celery, handle: Callable[[str, str, object, dict[str, Any], str], dict[str, Any] | None]) -> None:
+def register(app: Celery, handle: Callable[[Received], dict[str, Any] | None]) -> None:
     """Define the task on ``app``; ``handle`` is :meth:`Handler.handle`.
 
     The result is stored by the handler, so Celery is told to ignore the returned value.
     """
 
     @app.task(  # type: ignore[untyped-decorator]
-        name=TASK_NAME, bind=True, shared=False, acks_late=True, ignore_result=True, typing=False
+        name=TASK_NAME,
+        bind=True,
+        shared=False,
+        acks_late=True,
+        ignore_result=True,
+        typing=False,
+        Request=ChunkRequest,
     )
     def generate(self: Any, *positional: Any, **arguments: Any) -> dict[str, Any] | None:
         properties = self.request.properties or {}
@@ -109,7 +139,8 @@ def register(app: Celery, handle: Callable[[str, str, object, dict[str, Any], st
         twice = {f"{name} given twice": None for name in named.keys() & arguments.keys()}
         everything = {**named, **extra, **twice, **arguments}
         tag, priority = properties.get("delivery_tag", ""), properties.get("priority")
-        return handle(self.request.id, tag, priority, everything, read_trace(self.request))
+        trace, unwanted = read_trace(self.request), why_unwanted(self.request.id, self.request.expires)
+        return handle(Received(self.request.id, tag, priority, everything, trace, unwanted))
 
 
 def read_trace(request: Any) -> str:
@@ -121,12 +152,24 @@ def read_trace(request: Any) -> str:
     return pack({name: request.get(name) or nested.get(name) for name in FIELDS})
 
 
-def read_delivery(task_id: str, tag: str, priority: object, arguments: dict[str, Any]) -> Delivery:
+def why_unwanted(task_id: str, expires: str | None) -> Verdict | None:
+    """Return why Celery would not run that task: it was revoked by remote control, or ``expires`` is past."""
+    if task_id in state.revoked:
+        return Verdict.CANCELED
+    when = maybe_iso8601(expires)
+    if when is None:
+        return None
+    when = when if when.tzinfo else when.replace(tzinfo=UTC)
+    return Verdict.EXPIRED if when < datetime.now(UTC) else None
+
+
+def read_delivery(received: Received) -> Delivery:
     """Return the checked chunk; ``seeds`` is one seed or a list of at most :data:`MAX_CHUNK_SIZE`.
 
     Raises:
         InvalidSeed, InvalidMessage: naming the value.
     """
+    task_id, arguments = received.task_id, received.arguments
     if unknown := sorted(arguments.keys() - {"seeds", "job_id", "chunk"}):
         raise InvalidMessage(f"unknown arguments {shorten(unknown)}: send seeds alone")
     job_id, chunk = arguments.get("job_id"), arguments.get("chunk", 0)
@@ -138,9 +181,10 @@ def read_delivery(task_id: str, tag: str, priority: object, arguments: dict[str,
     limit = 1 if job_id is None else MAX_JOB_CHUNKS
     if isinstance(chunk, bool) or not isinstance(chunk, int) or not 0 <= chunk < limit:
         raise InvalidMessage(f"chunk={shorten(chunk)}: leave it out, or use the seedmill client")
-    urgency = Priority.BULK if priority == Priority.BULK.number else Priority.INTERACTIVE
+    urgency = Priority.BULK if received.priority == Priority.BULK.number else Priority.INTERACTIVE
     job = task_id if job_id is None else job_id
     if task_id not in (job, f"{job}.{chunk}"):
         raise InvalidMessage(f"task id {shorten(task_id)} is not of job_id={shorten(job_id)}: leave job_id out")
     message = ChunkMessage(task_id, job, chunk, tuple(checked), urgency)
-    return Delivery(message, tag, adopt=job_id is None)
+    adopt = job_id is None
+    return Delivery(message, received.tag, adopt, received.trace, received.unwanted if adopt else None)

@@ -132,7 +132,7 @@ def received(url: str) -> Any:
     message = open_envelope(taken)
     seen: list[Any] = []
     app = Celery(set_as_current=False)
-    register(app, lambda *given: seen.append(given[-1]))
+    register(app, lambda received: seen.append(received.trace))
     task: Any = app.tasks[TASK_NAME]
     task.push_request(**message["headers"], properties=message["properties"])
     task.run(seeds=[1])

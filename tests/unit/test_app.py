@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from typing import Any
 
 import pytest
 
+from producer.errors import SettingsError
 from worker.app import build_app, celery_url
 from worker.queue.ledger import Ledger
+from worker.queue.monitoring import node_name
 from worker.queue.transport import Transport
 from worker.settings import WorkerSettings
 
@@ -44,3 +48,15 @@ def test_messages_are_json_alone_and_acknowledged_late() -> None:
     assert (conf.task_serializer, conf.result_serializer) == ("json", "json")
     assert conf.task_acks_late
     assert conf.worker_prefetch_multiplier == 1
+
+
+def test_a_worker_has_the_name_that_is_set_or_one_of_its_own() -> None:
+    host = socket.gethostname()
+    for name, wanted in (("", f"seedmill-{os.getpid()}@{host}"), ("gpu0@%h", f"gpu0@{host}"), ("a@b", "a@b")):
+        assert node_name(WorkerSettings.load(node_name=name).node_name) == wanted
+
+
+@pytest.mark.parametrize("name", ["gpu0", "gpu 0@%h", "@", "a@b@c", "gpu0@%q"])
+def test_a_name_that_is_none_is_refused(name: str) -> None:
+    with pytest.raises(SettingsError, match="use name@host"):
+        WorkerSettings.load(node_name=name)

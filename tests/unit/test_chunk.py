@@ -28,6 +28,7 @@ class FakeRecorder:
 
     def __init__(self, *starts: Start) -> None:
         self.starts = list(starts)
+        self.begun = True
         self.said: list[Any] = []
 
     def start(self, delivery: Delivery, *, alone: bool) -> Start:
@@ -41,6 +42,12 @@ class FakeRecorder:
 
     def drop(self, delivery: Delivery, verdict: Verdict) -> None:
         self.said.append(verdict)
+
+    def has_begun(self, delivery: Delivery) -> bool:
+        return self.begun
+
+    def cancel(self, id_: str) -> None:
+        self.said.append(f"canceled {id_}")
 
     def begin(self, delivery: Delivery, seed: int) -> None:
         self.said.append(f"begins {seed}")
@@ -310,3 +317,25 @@ def test_canceling_a_job_lets_go_of_its_orders_alone() -> None:
         assert [future.result(0) for future in first.want(2)] == [None, None]
         assert (other.job, other.urgency) == ("b", Priority.BULK.number)
     assert running.jobs() == []
+
+
+@pytest.mark.parametrize("verdict", [Verdict.CANCELED, Verdict.EXPIRED])
+def test_a_message_that_was_revoked_or_has_expired_is_dropped_if_nobody_has_begun_with_it(verdict: Verdict) -> None:
+    recorder: Any = FakeRecorder()
+    recorder.begun = False
+    mill: Any = FakeMill()
+    delivery = Delivery(DELIVERY.message, "1.0", adopt=True, unwanted=verdict)
+    assert ChunkRunner(mill, recorder, Gate(), Running()).run(delivery) is None
+    assert (recorder.said, mill.calls) == ([verdict], [])
+
+
+def test_a_message_that_was_begun_is_cancelled_if_it_was_revoked_and_runs_on_if_it_has_expired() -> None:
+    revoked: Any = FakeRecorder(Start(Verdict.CANCELED))
+    expired: Any = FakeRecorder(Start(Verdict.RUN))
+    mill: Any = FakeMill()
+    for recorder, verdict in ((revoked, Verdict.CANCELED), (expired, Verdict.EXPIRED)):
+        delivery = Delivery(DELIVERY.message, "1.0", adopt=True, unwanted=verdict)
+        ChunkRunner(mill, recorder, Gate(), Running()).run(delivery)
+    assert revoked.said == [f"canceled {DELIVERY.message.job_id}", "start", Verdict.CANCELED]
+    assert expired.said[0] == "start"
+    assert mill.calls == [[7, 8, 9]]

@@ -7,18 +7,22 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from celery.worker import state
 
-from producer.contract import MAX_CHUNK_SIZE, TASK_NAME, Priority
+from producer.contract import MAX_CHUNK_SIZE, TASK_NAME, Priority, SeedStatus
 from producer.errors import InvalidSeed, QueueRefused, QueueUnreachable
-from producer.message import ChunkMessage
+from producer.message import ChunkMessage, SeedResult, chunk_result
+from producer.records import Verdict
 from worker import task
 from worker.errors import GivenBack, InvalidMessage
 from worker.queue.burial import Burial
+from worker.report import Report, begin, noted
 from worker.running import Running
-from worker.task import Handler, read_delivery, register
+from worker.task import Handler, Received, read_delivery, register, why_unwanted
 
 MESSAGE = ChunkMessage("j.2", "j", 2, (7, 8))
 OURS = {"seeds": [7, 8], "job_id": "j", "chunk": 2}
+VALUE = chunk_result(MESSAGE, [SeedResult(seed, SeedStatus.SUCCEEDED) for seed in (7, 8)])
 
 
 class FakeLedger:
@@ -63,7 +67,7 @@ class FakeRunner:
         self.ran.append(delivery)
         if self.error:
             raise self.error
-        return {"succeeded": 2}
+        return VALUE
 
 
 class Bench:
@@ -74,7 +78,7 @@ class Bench:
         self.handler = Handler(*parts)
 
     def handle(self, arguments: dict[str, Any] | None = None) -> Any:
-        return self.handler.handle("j.2", "1.0", 0, OURS if arguments is None else arguments)
+        return self.handler.handle(Received("j.2", "1.0", 0, OURS if arguments is None else arguments))
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +87,7 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_message_of_ours_is_read() -> None:
-    delivery = read_delivery("j.2", "1.0", 0, OURS)
+    delivery = read_delivery(Received("j.2", "1.0", 0, OURS))
     assert (delivery.message, delivery.tag, delivery.adopt) == (MESSAGE, "1.0", False)
 
 
@@ -91,12 +95,12 @@ def test_a_message_of_ours_is_read() -> None:
     ("number", "priority"), [(0, "interactive"), (9, "bulk"), (None, "interactive"), ("x", "interactive")]
 )
 def test_the_priority_of_a_message_is_kept(number: object, priority: str) -> None:
-    assert read_delivery("j.2", "", number, OURS).message.priority is Priority(priority)
+    assert read_delivery(Received("j.2", "", number, OURS)).message.priority is Priority(priority)
 
 
 @pytest.mark.parametrize("seeds", [7, [7]])
 def test_a_message_of_another_app_is_a_job_of_its_own(seeds: Any) -> None:
-    delivery = read_delivery("t", "", None, {"seeds": seeds})
+    delivery = read_delivery(Received("t", "", None, {"seeds": seeds}))
     assert delivery.message == ChunkMessage("t", "t", 0, (7,))
     assert delivery.adopt
 
@@ -104,7 +108,7 @@ def test_a_message_of_another_app_is_a_job_of_its_own(seeds: Any) -> None:
 @pytest.mark.parametrize("seeds", [-1, [1, -1], [], None, "7", [True], [1.0], {"a": 1}, [[1]]])
 def test_seeds_that_are_none_are_refused(seeds: Any) -> None:
     with pytest.raises(InvalidSeed):
-        read_delivery("t", "", None, {"seeds": seeds})
+        read_delivery(Received("t", "", None, {"seeds": seeds}))
 
 
 @pytest.mark.parametrize(
@@ -112,25 +116,28 @@ def test_seeds_that_are_none_are_refused(seeds: Any) -> None:
 )
 def test_other_arguments_of_the_wrong_kind_are_refused(job_id: Any, chunk: Any) -> None:
     with pytest.raises(InvalidMessage):
-        read_delivery("j", "", None, {"seeds": [1], "job_id": job_id, "chunk": chunk})
+        read_delivery(Received("j", "", None, {"seeds": [1], "job_id": job_id, "chunk": chunk}))
 
 
 @pytest.mark.parametrize("task_id", ["t", "j.1", "j.02", "J.2", "j2", ".2"])
 def test_a_chunk_under_the_id_of_another_task_is_refused(task_id: str) -> None:
     with pytest.raises(InvalidMessage, match="leave job_id out"):
-        read_delivery(task_id, "", None, OURS)
-    assert read_delivery("j", "", None, {**OURS, "chunk": 0}).message.task_id == "j", "that of a job of one message"
+        read_delivery(Received(task_id, "", None, OURS))
+    assert read_delivery(Received("j", "", None, {**OURS, "chunk": 0})).message.task_id == "j", (
+        "of a job of one message"
+    )
 
 
 def test_a_message_of_too_many_seeds_is_refused_with_the_limit() -> None:
     with pytest.raises(InvalidMessage, match=str(MAX_CHUNK_SIZE)):
-        read_delivery("t", "", None, {"seeds": list(range(MAX_CHUNK_SIZE + 1))})
+        read_delivery(Received("t", "", None, {"seeds": list(range(MAX_CHUNK_SIZE + 1))}))
 
 
 def test_a_chunk_that_was_run_is_settled() -> None:
     bench = Bench()
-    assert bench.handle() == {"succeeded": 2}
+    assert bench.handle() == VALUE
     assert bench.ledger.said == [("settled", "1.0")]
+    assert noted() == Report.finished(VALUE)
 
 
 def test_a_message_that_is_no_chunk_is_buried_with_the_reason() -> None:
@@ -141,6 +148,7 @@ def test_a_message_that_is_no_chunk_is_buried_with_the_reason() -> None:
     assert (burial.tag, burial.task_id) == ("1.0", "j.2")
     assert "-2 is not a seed" in burial.letter.reason
     assert '"FAILURE"' in burial.celery_result
+    assert noted() == Report.refused(InvalidSeed("-2 is not a seed: a seed is a whole number from 0 to 4294967295"))
     assert bench.runner.ran == []
 
 
@@ -153,9 +161,12 @@ def test_a_chunk_that_its_job_has_not_is_buried_and_no_result_is_touched() -> No
 
 def test_unfinished_work_goes_back_and_is_noted_before() -> None:
     bench = Bench(GivenBack("stopping"))
+    begin(lambda report: bench.ledger.said.append(("told", report)))
     assert bench.handle() is None
+    begin(None)
     assert bench.recorder.noted == [False]
-    assert bench.ledger.said == [("given back", "1.0")]
+    told = ("told", Report.given_back(GivenBack("stopping")))
+    assert bench.ledger.said == [told, ("given back", "1.0")], "told before another worker can have it"
     assert bench.running.deliveries() == []
 
 
@@ -195,11 +206,38 @@ def test_arguments_may_be_given_by_place_or_by_name(
 ) -> None:
     seen: list[Any] = []
     app = Celery(set_as_current=False)
-    register(app, lambda *given: seen.append(given))
+    register(app, seen.append)
     generate: Any = app.tasks[TASK_NAME]
     generate.push_request(id="t", properties={"delivery_tag": "1.0", "priority": 9})
     generate.run(*args, **kwargs)
-    assert seen == [("t", "1.0", 9, wanted, "")]
+    assert seen == [Received("t", "1.0", 9, wanted)]
+
+
+@pytest.mark.parametrize(
+    ("expires", "wanted"),
+    [
+        (None, None),
+        ("2999-01-01T00:00:00", None),
+        ("2999-01-01T00:00:00+09:00", None),
+        ("2020-01-01T00:00:00", Verdict.EXPIRED),
+        ("2020-01-01T00:00:00+00:00", Verdict.EXPIRED),
+    ],
+)
+def test_a_message_that_has_expired_is_not_wanted(expires: str | None, wanted: Verdict | None) -> None:
+    assert why_unwanted("t", expires) is wanted
+
+
+def test_a_message_that_was_revoked_is_not_wanted_if_it_is_another_apps() -> None:
+    state.revoked.add("revoked")
+    try:
+        unwanted = why_unwanted("revoked", None)
+    finally:
+        state.revoked.discard("revoked")
+    assert unwanted is Verdict.CANCELED
+    assert read_delivery(Received("revoked", "", None, {"seeds": 1}, unwanted=unwanted)).unwanted is Verdict.CANCELED
+    assert read_delivery(Received("j.2", "", None, OURS, unwanted=unwanted)).unwanted is None, (
+        "jobs have a record that says so"
+    )
 
 
 @pytest.mark.parametrize(("args", "kwargs"), [([1, "j", 0, 4], {}), ([1], {"seeds": 2})])

@@ -5,6 +5,7 @@ Celery's own threads pool drops what escapes: the place stays taken, the message
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,8 @@ from celery.concurrency.base import apply_target
 from celery.concurrency.thread import ApplyResult
 from celery.concurrency.thread import TaskPool as ThreadPool
 from celery.worker.state import task_ready
+
+from worker import report
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +39,10 @@ class TaskPool(ThreadPool):  # type: ignore[misc]  # celery has no types
         """Run a task in a thread; time limits, which threads do not have, are ignored."""
         return ApplyResult(self.executor.submit(_run, target, args or (), kwargs, callback, accept_callback))
 
+    def _get_info(self) -> dict[str, Any]:
+        """Return what monitors show of the pool; its one process as well, as those of Celery's other pools do."""
+        return {**super()._get_info(), "processes": [os.getpid()]}
+
     def terminate_job(self, pid: int, signal: Any = None) -> None:
         """Do nothing: a thread cannot be ended, and a cold shutdown must not fail over it."""
 
@@ -47,6 +54,7 @@ def _run(
     callback: Callable[..., Any] | None,
     accept_callback: Callable[..., Any] | None,
 ) -> None:
+    report.begin(getattr(getattr(callback, "__self__", None), "tell", None))
     try:
         apply_target(target, args, kwargs, callback, accept_callback)
     except BaseException:  # also what no task should raise: the thread lives on, and the place is free again

@@ -35,7 +35,14 @@ SCHEMES = {"redis": "seedmill", "rediss": "seedmills", "redis+socket": "seedmill
 """This transport's URL schemes, for those of kombu's own: plain, TLS, and a Unix socket."""
 
 PRIVATE = {
-    kombu_redis.Channel: ("_brpop_start", "_brpop_read", "_flush_brpop_reauth", "_size", "_on_connection_disconnect"),
+    kombu_redis.Channel: (
+        "_brpop_start",
+        "_brpop_read",
+        "_flush_brpop_reauth",
+        "_size",
+        "_receive",
+        "_on_connection_disconnect",
+    ),
     kombu_redis.MultiChannelPoller: ("_register_BRPOP", "_update_brpop_polling", "_pause_brpop", "on_readable"),
     kombu_redis.Transport: ("__init__", "register_with_event_loop"),
     virtual.QoS: ("append", "ack", "reject", "can_consume", "restore_unacked_once", "restore_visible"),
@@ -101,6 +108,14 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]  # kombu has no types
             with suppress(Empty):
                 self._take_and_deliver()
 
+    def hear(self) -> Any:
+        """Read what is published to us; a text that is no message of Celery's must not end the worker."""
+        try:
+            return self.handlers["LISTEN"]()
+        except (TypeError, ValueError, AttributeError, LookupError, RecursionError) as error:
+            log.error("a published text is no message", action="control_refused", error=repr(error))
+            return False
+
     def _brpop_start(self, timeout: float | None = None) -> None:
         """Wait for a message in the first lane; there is one, or a stand-in, while any lane of ours has messages."""
         self._in_poll = self.client.connection
@@ -136,6 +151,8 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]  # kombu has no types
             raise Empty from error
 
     def _take_and_deliver(self) -> bool:
+        if not self.active_queues:  # told by remote control to take no more, while it waited
+            return False
         try:
             messages = self.ledger.take()
         except redis.RedisError as error:
@@ -189,7 +206,7 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]  # kombu has
         kombu leaves that unread then, and the loop spins over it until there is room again.
         """
         channel, kind = self._fd_to_chan.get(fileno, (None, ""))
-        return channel.handlers[kind]() if kind == "LISTEN" else super().on_readable(fileno)
+        return channel.hear() if kind == "LISTEN" else super().on_readable(fileno)
 
     def look(self) -> None:
         """Look for urgent messages."""
