@@ -28,6 +28,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from producer.errors import QueueRefused, QueueUnreachable, SettingsError
+from producer.redaction import hide_credentials, redact
 
 TIMEOUT_S = 5.0
 RETRIES = 3
@@ -72,21 +73,6 @@ def normalize_url(url: str) -> str:
         known = ", ".join(sorted(URL_OPTIONS))
         raise SettingsError(f"{redact(url)!r} (SEEDMILL_REDIS_URL) has the unknown option {unknown[0]!r}: use {known}")
     return normal
-
-
-def redact(url: str) -> str:
-    """Return ``url`` without its password and options, fit for messages and logs."""
-    head, at, place = url.rpartition("@")
-    place = place.partition("?")[0]
-    if not at:
-        return place
-    scheme, separator, user = head.partition("://")
-    return f"{scheme}://{user.partition(':')[0]}:***@{place}" if separator else f"***@{place}"
-
-
-def hide_credentials(text: str) -> str:
-    """Return ``text`` without the passwords of the URLs in it, even of those that lack their scheme."""
-    return re.sub(r"((?:\w+://)?[^\s/:@]*):\S*@", r"\1:***@", text)
 
 
 def connection_options(url: str, retries: int = RETRIES) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from producer.connection import hide_credentials
 from producer.errors import ExtraMissing, InvalidUri, SettingsError
+from producer.redaction import hide_credentials
 from producer.settings import MAX_URL_TTL_S, PresignSettings, reveal
 
 try:

@@ -14,8 +14,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from producer.contract import DEFAULT_CHUNK_SIZE, MAX_CHUNK_SIZE
 from producer.errors import SettingsError
+from producer.redaction import hide_credentials
 
 PREFIX = "SEEDMILL_"
+FOLLOWS = "default_factory_not_called"
+"""What pydantic says of a default that depends on a value that is wrong."""
+
 MAX_URL_TTL_S = 7 * 24 * 3600
 """Longest life of a presigned URL: Signature Version 4 allows no more."""
 
@@ -38,7 +42,8 @@ class Settings(BaseSettings):
         try:
             return cls(**given)
         except ValidationError as error:
-            raise SettingsError("; ".join(cls._explain(given, item) for item in error.errors())) from error
+            wrong = [item for item in error.errors() if item["type"] != FOLLOWS]
+            raise SettingsError("; ".join(cls._explain(given, item) for item in wrong)) from error
 
     @classmethod
     def variable(cls, field: str) -> str:
@@ -52,7 +57,8 @@ class Settings(BaseSettings):
     def _explain(cls, given: dict[str, object], item: object) -> str:
         loc, message, value = item["loc"][0], item["msg"].removeprefix("Value error, "), item.get("input")  # type: ignore[index, attr-defined]
         name = str(loc) if loc in given or loc not in cls.model_fields else cls.variable(str(loc))
-        return f"{name}={value!r}: {message}"
+        shown = hide_credentials(value) if isinstance(value, str) else value
+        return f"{name}={shown!r}: {message}"
 
 
 class ProducerSettings(Settings):

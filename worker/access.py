@@ -12,8 +12,9 @@ from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 import redis
 
-from producer.connection import connect, normalize_url, redact
+from producer.connection import connect, normalize_url
 from producer.errors import SettingsError
+from producer.redaction import redact
 
 ANY = "*"
 CERTIFICATE = "ssl_certfile"

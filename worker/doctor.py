@@ -17,8 +17,9 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 
 from producer.client import Client
-from producer.connection import connect, redact, translated
+from producer.connection import connect, translated
 from producer.errors import SeedmillError
+from producer.redaction import redact
 from worker.access import check_access
 from worker.errors import BucketMissing
 from worker.loading import load_engine

@@ -29,8 +29,9 @@ from celery.signals import worker_ready
 from celery.worker import state
 
 from producer.client import Client
-from producer.connection import connect, redact, translated
+from producer.connection import connect, translated
 from producer.errors import QueueError
+from producer.redaction import redact
 from worker import duties, task, tracing
 from worker.access import check_access
 from worker.app import build_app

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from producer.connection import hide_credentials
+from producer.redaction import hide_credentials
 from producer.settings import ProducerSettings, S3Settings
 
 

@@ -27,7 +27,7 @@ from botocore.exceptions import (
     PartialCredentialsError,
 )
 
-from producer.connection import hide_credentials
+from producer.redaction import hide_credentials
 from producer.settings import reveal
 from worker.errors import BucketMissing, ObjectMissing, StorageError, StorageUnreachable
 from worker.s3.objects import MISSING, Objects, open_objects

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
-from producer.connection import redact
 from producer.otel import ENDPOINTS, open_export
+from producer.redaction import redact
 
 if TYPE_CHECKING:
     from producer.records import Start

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from producer.connection import connect, connect_async, hide_credentials, normalize_url, redact
+from producer.connection import connect, connect_async, normalize_url
 from producer.errors import SettingsError
+from producer.redaction import hide_credentials, redact
 from producer.settings import ProducerSettings
 from worker.settings import WorkerSettings
 
@@ -49,6 +50,13 @@ def test_a_bad_value_is_refused_by_its_variable_and_value(
         WorkerSettings.load()
     assert f"{variable}={value!r}: " in str(caught.value)
     assert "match pattern" not in str(caught.value)
+
+
+def test_a_password_in_a_bad_address_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "ftp://someone:secret@store")
+    with pytest.raises(SettingsError, match=r"AWS_ENDPOINT_URL_S3='ftp://someone:\*\*\*@store'") as caught:
+        WorkerSettings.load()
+    assert "secret" not in str(caught.value)
 
 
 def test_s3_is_set_by_the_variables_that_every_tool_uses(monkeypatch: pytest.MonkeyPatch) -> None:

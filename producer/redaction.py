@@ -1,0 +1,20 @@
+"""What hides passwords in texts that people and logs get to see."""
+
+from __future__ import annotations
+
+import re
+
+
+def redact(url: str) -> str:
+    """Return ``url`` without its password and options, fit for messages and logs."""
+    head, at, place = url.rpartition("@")
+    place = place.partition("?")[0]
+    if not at:
+        return place
+    scheme, separator, user = head.partition("://")
+    return f"{scheme}://{user.partition(':')[0]}:***@{place}" if separator else f"***@{place}"
+
+
+def hide_credentials(text: str) -> str:
+    """Return ``text`` without the passwords of the URLs in it, even of those that lack their scheme."""
+    return re.sub(r"((?:\w+://)?[^\s/:@]*):\S*@", r"\1:***@", text)
