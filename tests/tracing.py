@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from producer.otel import Export
-from worker.spans import Spans
+from worker.monitoring.spans import Spans
 
 
 class Kept:

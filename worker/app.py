@@ -12,15 +12,18 @@ from celery import Celery
 
 from producer.connection import TIMEOUT_S, normalize_url
 from producer.contract import QUEUE
+from worker.queue.events import LastEvents
 from worker.queue.ledger import Ledger
-from worker.queue.monitoring import LastEvents
 from worker.queue.transport import broker_url
 from worker.settings import WorkerSettings
 
 
 def celery_url(url: str) -> str:
-    """Return the URL in the form that Celery takes: it wants TLS verification said, and sockets in its own scheme."""
-    url = normalize_url(url)
+    """Return the URL in the form that Celery takes.
+
+    It wants TLS verification said, and sockets in its own scheme; a semicolon would be the end of the URL.
+    """
+    url = normalize_url(url).replace(";", "%3B")
     if url.startswith("rediss://") and "ssl_cert_reqs=" not in url:
         url += "&ssl_cert_reqs=required" if "?" in url else "?ssl_cert_reqs=required"
     return url.replace("unix://", "redis+socket://", 1)
@@ -58,7 +61,7 @@ def build_app(settings: WorkerSettings, ledger: Ledger, turned: Callable[[], obj
         # hold messages back after they were taken, and forget them when the connection breaks.
         worker_send_task_events=settings.task_events,
         worker_disable_rate_limits=True,
-        # The worker logs through structlog (worker/logs.py).
+        # The worker logs through structlog (worker/monitoring/logs.py).
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         broker_transport_options={

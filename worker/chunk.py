@@ -16,14 +16,14 @@ from producer.contract import MAX_ATTEMPTS, SeedStatus
 from producer.errors import QueueError
 from producer.message import SeedResult
 from producer.records import Start, Verdict
-from worker import metrics
 from worker.errors import GivenBack, InvalidMessage, SeedKillsWorker
+from worker.monitoring import metrics
+from worker.monitoring.report import Report, note
+from worker.monitoring.tracing import OFF, Traces
 from worker.order import Order
 from worker.queue.gate import Gate
-from worker.report import Report, note
 from worker.results import Delivery, Recorder
 from worker.running import Running
-from worker.tracing import OFF, Traces
 from worker.work import Outcome
 
 log = structlog.get_logger(__name__)

@@ -12,10 +12,10 @@ import structlog
 from producer.client import Client
 from producer.errors import QueueError
 from producer.reconcile import looks_complete, reconcile
-from worker import metrics
-from worker.heartbeat import BEAT_S as FILE_BEAT_S
-from worker.heartbeat import Heartbeat
 from worker.manifest import ManifestWriter
+from worker.monitoring import metrics
+from worker.monitoring.heartbeat import BEAT_S as FILE_BEAT_S
+from worker.monitoring.heartbeat import Heartbeat
 from worker.queue.ledger import Ledger
 from worker.results import Recorder
 from worker.routine import Routine

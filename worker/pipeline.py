@@ -21,16 +21,16 @@ from typing import Any, Protocol
 import structlog
 from structlog.contextvars import bound_contextvars
 
-from worker import metrics
 from worker.batcher import Batcher
-from worker.busy import Busy
 from worker.errors import DecodeError, GivenBack, StorageSilent
 from worker.model.generated import Generated, ModelInfo, unheard
 from worker.model.isolate import generate_each
+from worker.monitoring import metrics
+from worker.monitoring.busy import Busy
+from worker.monitoring.tracing import OFF, Traces
 from worker.order import Order
 from worker.publish import Publisher
 from worker.threads import started_pool
-from worker.tracing import OFF, Traces
 from worker.work import InFlight, Outcome, Work, milliseconds
 
 log = structlog.get_logger(__name__)

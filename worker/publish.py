@@ -18,11 +18,11 @@ import structlog
 
 from producer.contract import IMAGE_CONTENT_TYPE, METADATA_CONTENT_TYPE, SeedStatus, image_key, metadata_key
 from producer.message import SeedResult
-from worker import metrics
 from worker.encode import Encoded, encode_png, metadata_of
 from worker.errors import GivenBack, ObjectMissing, StorageError, StorageSilent, StorageUnreachable
 from worker.files import json_document
 from worker.model.generated import ModelInfo
+from worker.monitoring import metrics
 from worker.work import Work, milliseconds
 
 log = structlog.get_logger(__name__)

@@ -24,8 +24,8 @@ from producer.dead import DeadLetter
 from producer.errors import QueueError, QueueUnreachable
 from producer.message import ChunkMessage, SeedResult, chunk_result, encode_celery_result, revoked_result
 from producer.records import Call, Ending, Start, Verdict
-from worker import metrics
 from worker.errors import GivenBack
+from worker.monitoring import metrics
 
 log = structlog.get_logger(__name__)
 

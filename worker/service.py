@@ -32,26 +32,27 @@ from producer.client import Client
 from producer.connection import connect, translated
 from producer.errors import QueueError
 from producer.redaction import redact
-from worker import duties, task, tracing
+from worker import duties, task
 from worker.access import check_access
 from worker.app import build_app
 from worker.chunk import ChunkRunner
 from worker.errors import GivenBack
 from worker.manifest import ManifestWriter
 from worker.memory import keep_freed_memory
+from worker.monitoring import tracing
+from worker.monitoring.windows import Visible, Windows
 from worker.pipeline import Model, Pipeline
 from worker.publish import Publisher
 from worker.queue.control import RemoteControl
+from worker.queue.events import node_name
 from worker.queue.gate import Gate
 from worker.queue.ledger import Ledger
-from worker.queue.monitoring import node_name
 from worker.queue.pool import TaskPool
 from worker.results import Delivery, Recorder
 from worker.routine import Routine
 from worker.running import Running
 from worker.settings import WorkerSettings
 from worker.storage import ObjectStore
-from worker.windows import Visible, Windows
 
 log = structlog.get_logger(__name__)
 

@@ -25,13 +25,13 @@ from producer.message import ChunkMessage
 from producer.records import Verdict
 from producer.seeds import check_seeds, shorten
 from producer.tracing import FIELDS, pack
-from worker import metrics
 from worker.chunk import ChunkRunner
 from worker.errors import GivenBack, InvalidMessage
+from worker.monitoring import metrics
+from worker.monitoring.report import Report, note, tell
 from worker.queue.burial import Burial
 from worker.queue.ledger import Ledger
 from worker.queue.request import ChunkRequest
-from worker.report import Report, note, tell
 from worker.results import Delivery, Recorder
 from worker.running import Running
 

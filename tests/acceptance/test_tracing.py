@@ -20,7 +20,7 @@ from tests.torture.proxy import Proxy
 from tests.tracing import Kept, app_that_traces, span_id, trace_id
 from worker.local.process import Process
 from worker.local.stack import Endpoints, Stack
-from worker.spans import FLUSH_S
+from worker.monitoring.spans import FLUSH_S
 
 TIMEOUT_S = 60
 STAGES = ("encode", "put_image", "put_metadata")

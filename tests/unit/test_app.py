@@ -10,8 +10,8 @@ import pytest
 
 from producer.errors import SettingsError
 from worker.app import build_app, celery_url
+from worker.queue.events import node_name
 from worker.queue.ledger import Ledger
-from worker.queue.monitoring import node_name
 from worker.queue.transport import Transport
 from worker.settings import WorkerSettings
 
@@ -25,6 +25,7 @@ NO_LEDGER: Ledger = object()  # type: ignore[assignment]  # nothing is taken her
         ("valkey://u:p@h:1/2", "redis://u:p@h:1/2"),
         ("rediss://h:1/2", "rediss://h:1/2?ssl_cert_reqs=required"),
         ("rediss://h:1/2?ssl_cert_reqs=none", "rediss://h:1/2?ssl_cert_reqs=none"),
+        ("redis://u:a;p@h:1/2", "redis://u:a%3Bp@h:1/2"),
         ("unix:///run/valkey.sock?db=3", "redis+socket:///run/valkey.sock?db=3"),
     ],
 )

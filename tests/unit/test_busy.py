@@ -7,8 +7,8 @@ from contextlib import suppress
 
 import pytest
 
-from worker import busy
-from worker.busy import Busy
+from worker.monitoring import busy
+from worker.monitoring.busy import Busy
 
 
 class Clock:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from worker.errors import SetupError
-from worker.heartbeat import HUNG_S, Heartbeat, State, read_health
+from worker.monitoring.heartbeat import HUNG_S, Heartbeat, State, read_health
 
 
 @pytest.fixture

@@ -83,7 +83,9 @@ def test_each_place_knows_only_what_it_should(files: str, never: set[str]) -> No
 def test_opentelemetry_is_known_in_three_places_alone() -> None:
     files = [path for side in ("producer", "worker") for path in ROOT.glob(f"{side}/**/*.py")]
     knowing = {path for path in files if any(name.startswith("opentelemetry") for name in imports_of(path))}
-    assert knowing == {ROOT / name for name in ("producer/tracing.py", "producer/otel.py", "worker/spans.py")}
+    assert knowing == {
+        ROOT / name for name in ("producer/tracing.py", "producer/otel.py", "worker/monitoring/spans.py")
+    }
 
 
 def test_of_the_producing_side_the_presigner_alone_knows_boto3() -> None:

@@ -10,7 +10,7 @@ from producer.contract import SeedStatus
 from producer.message import ChunkMessage, SeedResult, chunk_result
 from producer.records import Verdict
 from worker.errors import GivenBack, InvalidMessage
-from worker.report import Report, begin, note, noted, tell
+from worker.monitoring.report import Report, begin, note, noted, tell
 
 MESSAGE = ChunkMessage("j.2", "j", 2, (7, 8, 9))
 GOOD = [SeedResult(seed, SeedStatus.SUCCEEDED) for seed in (7, 8)]

@@ -22,13 +22,13 @@ from tests.unit.fakes import MODEL, FakeModel, FakeStore
 from tests.unit.test_chunk import FakeMill, FakeRecorder
 from worker.chunk import ChunkRunner
 from worker.errors import GivenBack, StorageUnreachable
+from worker.monitoring.spans import MAX_FAILURES
 from worker.order import Order
 from worker.pipeline import Pipeline
 from worker.publish import Publisher
 from worker.queue.gate import Gate
 from worker.results import Delivery
 from worker.running import Running
-from worker.spans import MAX_FAILURES
 from worker.work import Outcome
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"

@@ -15,8 +15,8 @@ from producer.message import ChunkMessage, SeedResult, chunk_result
 from producer.records import Verdict
 from worker import task
 from worker.errors import GivenBack, InvalidMessage
+from worker.monitoring.report import Report, begin, noted
 from worker.queue.burial import Burial
-from worker.report import Report, begin, noted
 from worker.running import Running
 from worker.task import Handler, Received, read_delivery, register, why_unwanted
 

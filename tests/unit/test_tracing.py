@@ -13,8 +13,8 @@ from producer.otel import Export, open_export
 from producer.tracing import MAX_CHARACTERS, pack, unpack
 from tests.support import run_python
 from tests.tracing import Kept
+from worker.monitoring.tracing import OFF, open_traces
 from worker.task import read_trace
-from worker.tracing import OFF, open_traces
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 CONTEXT = {"traceparent": PARENT, "tracestate": "vendor=1"}

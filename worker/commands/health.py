@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from producer.errors import SeedmillError
-from worker.heartbeat import State, read_health
+from worker.monitoring.heartbeat import State, read_health
 
 VARIABLE = "SEEDMILL_HEARTBEAT_FILE"
 MAX_AGE_S = 30.0

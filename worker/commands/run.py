@@ -6,8 +6,8 @@ import structlog
 import typer
 
 from producer.errors import SeedmillError
-from worker import logs
 from worker.loading import load_checked_engine
+from worker.monitoring import logs
 from worker.service import Service
 from worker.settings import WorkerSettings
 

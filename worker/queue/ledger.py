@@ -42,7 +42,7 @@ from producer.contract import (
     held_key,
 )
 from producer.message import MESSAGE_TEMPLATE
-from worker import metrics
+from worker.monitoring import metrics
 from worker.queue.burial import Burial
 
 log = structlog.get_logger(__name__)

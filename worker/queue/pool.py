@@ -16,7 +16,7 @@ from celery.concurrency.thread import ApplyResult
 from celery.concurrency.thread import TaskPool as ThreadPool
 from celery.worker.state import task_ready
 
-from worker import report
+from worker.monitoring import report
 
 log = structlog.get_logger(__name__)
 

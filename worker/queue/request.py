@@ -2,7 +2,7 @@
 
 Stock Celery acknowledges a revoked or expired message without a word to anyone but its result, which loses a chunk for
 its job, and stores a result if the sender's header asks for it, over the one that the handler has stored. Here both are
-the handler's (worker/task.py), and the event of the end is the one that it has noted (worker/report.py).
+the handler's (worker/task.py), and the event of the end is the one that it has noted (worker/monitoring/report.py).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from celery.worker.request import Request
 
-from worker.report import SUCCEEDED, Report, noted
+from worker.monitoring.report import SUCCEEDED, Report, noted
 
 
 class ChunkRequest(Request):  # type: ignore[misc]  # celery has no types

@@ -23,8 +23,8 @@ from kombu.transport import redis as kombu_redis
 
 from producer.connection import takes_no_writes
 from producer.contract import LANES, QUEUE
-from worker import metrics
 from worker.errors import MalformedMessage
+from worker.monitoring import metrics
 from worker.queue.burial import Burial
 from worker.queue.envelope import count_seeds, open_envelope
 from worker.queue.ledger import Ledger, Taken

@@ -16,7 +16,7 @@ from http.client import responses
 from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
 from botocore.retries.quota import RetryQuota
 
-from worker.metrics import RETRIES
+from worker.monitoring.metrics import RETRIES
 from worker.s3.connections import Answer
 
 SUCCESS = range(200, 300)

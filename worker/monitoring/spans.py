@@ -38,7 +38,7 @@ MAX_REASON_CHARACTERS = 200
 
 
 class Spans:
-    """The worker's spans; see :class:`worker.tracing.Traces`."""
+    """The worker's spans; see :class:`worker.monitoring.tracing.Traces`."""
 
     def __init__(self, export: Export) -> None:
         self._export = export

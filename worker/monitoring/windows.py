@@ -10,9 +10,10 @@ import structlog
 
 from producer import __version__
 from producer.client import Client
-from worker import duties, metrics
-from worker.heartbeat import Heartbeat, State
+from worker import duties
 from worker.model.generated import ModelInfo
+from worker.monitoring import metrics
+from worker.monitoring.heartbeat import Heartbeat, State
 from worker.queue.ledger import Ledger
 from worker.routine import Routine
 from worker.settings import WorkerSettings

@@ -1,7 +1,7 @@
 """What the worker's trace is made of: a span per chunk, per batch of the device and per publication.
 
-Here is what the stages call, and what they get while nothing is traced, which makes nothing at all; worker/spans.py
-makes the spans.
+Here is what the stages call, and what they get while nothing is traced, which makes nothing at all; the spans are made
+in worker/monitoring/spans.py.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def open_traces() -> Traces:
     export = open_export(SERVICE, lambda reason: log.warning(reason, action="tracing_unavailable"))
     if export is None:
         return OFF
-    from worker.spans import Spans  # needs the extra
+    from worker.monitoring.spans import Spans  # needs the extra
 
     where = next(os.environ[name] for name in ENDPOINTS if os.environ.get(name))
     log.info("traces are sent", action="tracing_on", where=redact(where))
