@@ -1,26 +1,32 @@
 """Whether Redis lets in anyone: a worker trusts what is in the queue, so it serves an open one on trusted hosts alone.
 
-The server is asked, not the URL: where a connection without user and password is answered, anyone's is.
+The server is asked, not the URL: where a connection without password and certificate is shown the queue, anyone is.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from contextlib import suppress
-from urllib.parse import parse_qs, urlsplit, urlunsplit
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
 import redis
+from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError
 
-from producer.connection import connect, normalize_url
+from producer.connection import connection_options, normalize_url, translated
+from producer.contract import QUEUE
 from producer.errors import SettingsError
 from producer.redaction import redact
 
 ANY = "*"
 CERTIFICATE = "ssl_certfile"
-"""Who has to show a certificate is let in by that."""
+OF_OURS = {"username", "password", CERTIFICATE, "ssl_keyfile"}
+"""Options of a URL that strangers do not have."""
 
-CREDENTIALS = {"username", "password"}
+REFUSED = re.compile("NOAUTH|WRONGPASS|NOPERM|DENIED")
+"""How Redis begins when it does not let somebody in; the last in its protected mode."""
 
 
 def check_access(url: str, trusted: str) -> None:
@@ -35,13 +41,15 @@ def check_access(url: str, trusted: str) -> None:
     """
     parts = urlsplit(normalize_url(url))
     host = (parts.hostname or "localhost").lower()
-    options = parse_qs(parts.query)
     names = trusted.split(",")
-    if parts.scheme == "unix" or CERTIFICATE in options or host in names or ANY in names or _is_here(host):
+    if parts.scheme == "unix" or host in names or ANY in names or _is_here(host):
         return
-    place = parts.netloc.rpartition("@")[2]
-    query = "&".join(part for part in parts.query.split("&") if part.partition("=")[0] not in CREDENTIALS)
-    if _answers_anyone(urlunsplit(parts._replace(netloc=place, query=query))):
+    options = parse_qs(parts.query)
+    query = urlencode([(name, text) for name, texts in options.items() if name not in OF_OURS for text in texts])
+    stranger = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=query))
+    with translated(url):
+        is_open = _answers(stranger, with_certificate=CERTIFICATE in options)
+    if is_open:
         raise SettingsError(
             f"Redis at {redact(url)} lets in anyone without a password, and {host} is not this machine: who reaches it "
             "can read, forge and delete jobs. Set a password there (requirepass, or an ACL without an open default "
@@ -59,12 +67,26 @@ def _is_here(host: str) -> bool:
     return all(ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found)
 
 
-def _answers_anyone(url: str) -> bool:
-    client = connect(url)
+def _answers(url: str, *, with_certificate: bool) -> bool:
+    """Return whether the queue is shown to somebody who has neither password nor certificate.
+
+    Raises:
+        redis.ConnectionError, redis.TimeoutError: that cannot be told; where a certificate is demanded, a broken
+            connection is how the server says no.
+    """
+    options = {**connection_options(url), "health_check_interval": 0}  # which would be a PING
+    client: Any = redis.Redis.from_url(url, **options)
     try:
-        return bool(client.ping())
-    except redis.RedisError:
+        client.llen(QUEUE)
+    except (AuthenticationError, AuthorizationError, NoPermissionError):
+        return False
+    except redis.ResponseError as error:
+        return not REFUSED.match(str(error))
+    except redis.ConnectionError as error:
+        if not (with_certificate or REFUSED.match(str(error))):
+            raise
         return False
     finally:
         with suppress(redis.RedisError):
             client.close()
+    return True

@@ -7,6 +7,7 @@ records finished work as failed after a network blip, and hangs on half-open con
 from __future__ import annotations
 
 from collections.abc import Callable
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from celery import Celery
 
@@ -21,12 +22,27 @@ from worker.settings import WorkerSettings
 def celery_url(url: str) -> str:
     """Return the URL in the form that Celery takes.
 
-    It wants TLS verification said, and sockets in its own scheme; a semicolon would be the end of the URL.
+    It wants user, password and database in their places and not as options, those of a socket excepted, TLS
+    verification said, and sockets in its own scheme; a semicolon would be the end of the URL. The version of the
+    protocol it does not take.
     """
-    url = normalize_url(url).replace(";", "%3B")
-    if url.startswith("rediss://") and "ssl_cert_reqs=" not in url:
-        url += "&ssl_cert_reqs=required" if "?" in url else "?ssl_cert_reqs=required"
-    return url.replace("unix://", "redis+socket://", 1)
+    parts = urlsplit(normalize_url(url).replace(";", "%3B"))
+    options = dict(parse_qsl(parts.query))
+    options.pop("protocol", None)
+    user, password, database = (options.pop(name, "") for name in ("username", "password", "db"))
+    netloc, path = parts.netloc, parts.path
+    if "@" not in netloc and (user or password):
+        netloc = f"{quote(user, safe='')}:{quote(password, safe='')}@{netloc}"
+    scheme = parts.scheme
+    if scheme == "unix":
+        scheme = "redis+socket"
+        options |= {"virtual_host": database} if database else {}
+    elif database:
+        path = f"/{database}"
+    if scheme == "rediss":
+        options.setdefault("ssl_cert_reqs", "required")
+    query = f"?{urlencode(options, safe='/')}" if options else ""
+    return f"{scheme}://{netloc}{path}{query}"
 
 
 def build_app(settings: WorkerSettings, ledger: Ledger, turned: Callable[[], object]) -> Celery:

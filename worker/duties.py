@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import redis
 import structlog
 
-from producer.client import Client
-from producer.errors import QueueError
+from producer.queue import parse_queue_status, queue_status
 from producer.reconcile import looks_complete, reconcile
 from worker.manifest import ManifestWriter
 from worker.monitoring import metrics
@@ -33,6 +34,9 @@ RECONCILE_WHOLE_S = 600.0
 RECONCILER_KEY = "seedmill:reconciler"
 """Held by the worker that looks for lost chunks this minute."""
 
+QUEUE_SEEN_KEY = "seedmill:queue-seen"
+"""What one worker has seen of the queue, for the metrics of all."""
+
 RECONCILED_KEY = "seedmill:reconciled"
 """There as long as a look through all messages is recent."""
 
@@ -52,17 +56,28 @@ def heartbeat_file(heartbeat: Heartbeat) -> Routine:
     return Routine("heartbeat file", FILE_BEAT_S, heartbeat.beat)
 
 
-def queue_metrics(client: Client) -> Routine:
-    """Read for the metrics what only Redis knows."""
+def queue_metrics(client: redis.Redis) -> Routine:
+    """Read for the metrics what only Redis knows; one worker looks for all, since that takes time with many jobs."""
+    connection: Any = client
 
     def look() -> None:
         try:
-            metrics.show_queue(client.queue())
-        except QueueError:
+            text = connection.get(QUEUE_SEEN_KEY)
+            answer = json.loads(text) if text else _look_at_queue(connection)
+            metrics.show_queue(parse_queue_status(answer))
+        except Exception:
             metrics.show_queue(None)
             raise
 
     return Routine("queue metrics", QUEUE_METRICS_S, look)
+
+
+def _look_at_queue(connection: Any) -> Any:
+    call = queue_status()
+    answer = connection.register_script(call.script)(keys=call.keys, args=call.args)
+    with suppress(redis.ResponseError):  # a Redis that is full is read all the same
+        connection.set(QUEUE_SEEN_KEY, json.dumps(answer), px=int(QUEUE_METRICS_S * 1000))
+    return answer
 
 
 def cancellations(recorder: Recorder, running: Running) -> Routine:

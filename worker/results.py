@@ -32,8 +32,8 @@ log = structlog.get_logger(__name__)
 RETRY_FIRST_S = 0.1
 RETRY_MAX_S = 2.0
 
-UNCLAIMED = -1
-"""Answer to the end of a chunk that nobody runs."""
+COUNTED, UNCLAIMED = 1, -1
+"""Answers to the end of a chunk: it counts; nobody runs it."""
 
 REASONS = {
     Verdict.DONE: "the chunk had ended before",
@@ -46,7 +46,7 @@ class Cancellation(Enum):
     """What became of telling the queue to cancel an id; the values are fit for messages."""
 
     CANCELED = "the job is canceled"
-    ENDED = "the job had ended"
+    ENDED = "the job had ended, or was canceled already"
     CHUNK = "one chunk of a job, which is not canceled alone; revoke the id of the job"
     UNKNOWN = "no job known here, remembered for messages to come"
 
@@ -113,10 +113,12 @@ class Recorder:
         counts = value["succeeded"], value["failed"]
         ending = Ending(*counts, text, letter.encode() if letter else "", self._model_id, published)
         call = records.finish_chunk(message, ending, held=self._held, tag=delivery.tag, ttl_s=self._ttl_s)
-        if self._run(call) == UNCLAIMED:
+        answer = self._run(call)
+        if answer == UNCLAIMED:
             raise GivenBack("seeds failed of a chunk that was given back meanwhile")
-        metrics.count_chunk(*counts, value["canceled"], sum(result.cached for result in results))
-        metrics.DEAD_LETTERS.inc(letter is not None)
+        if answer == COUNTED:  # else another had recorded it
+            metrics.count_chunk(*counts, value["canceled"], sum(result.cached for result in results))
+            metrics.DEAD_LETTERS.inc(letter is not None)
         return value
 
     def drop(self, delivery: Delivery, verdict: Verdict) -> None:

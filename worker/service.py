@@ -94,8 +94,8 @@ class Service:
         signal.signal(
             signal.SIGTERM, _leave
         )  # until the queue is served; process 1 of a container ignores it otherwise
-        self._windows.open()
         try:
+            self._windows.open()
             self.check_queue()
             self.check_storage()
             self.open_traces()
@@ -116,6 +116,7 @@ class Service:
         with translated(self.settings.redis_url):
             self._redis.ping()
             check_access(self.settings.redis_url, self.settings.redis_trusted_hosts)
+        self._windows.watch(self._redis)
         log.info("queue reached", action="queue_reached", url=redact(self.settings.redis_url))
 
     def check_storage(self) -> None:
@@ -182,7 +183,9 @@ class Service:
         """Take messages until a signal says to stop; what was taken is finished first."""
         app = self._application()
         worker_ready.connect(self._on_ready, weak=False)
-        RemoteControl(self._ledger, self._recorder.cancel, self._stop_once).register()
+        control = RemoteControl(self._ledger, self._recorder.cancel, self._stop_once)
+        control.register()
+        self._windows.show(self._model, self._ledger, lambda: self._pipeline.waiting, lambda: not control.paused)
         worker = app.Worker(
             hostname=node_name(self.settings.node_name),
             pool=TaskPool,
@@ -220,7 +223,17 @@ class Service:
         return app
 
     def _on_ready(self, **_: Any) -> None:
-        """Begin with all that is done beside the work; called once messages can be taken."""
+        """Begin with all that is done beside the work; called once messages can be taken.
+
+        Celery would swallow an error, and the worker serve without a sign of life.
+        """
+        try:
+            self._begin()
+        except Exception:
+            log.exception("the worker cannot begin", action="worker_failed")
+            self._leave_at_once()
+
+    def _begin(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         signal.signal(signal.SIGQUIT, self._on_second_signal)
@@ -240,7 +253,6 @@ class Service:
             duties.watchdog(
                 lambda: self._pipeline.device_busy_s, self.settings.device_timeout_s, bark=self._device_hangs
             ),
-            *self._windows.show(self._model, self._ledger, lambda: self._pipeline.waiting, self._client),
         ]
         with suppress(redis.RedisError):
             self._ledger.beat(facts)  # first, so that from the first message on its end would be seen

@@ -28,9 +28,10 @@ def _device(value: str) -> str:
 
 
 def _hosts(value: str) -> str:
-    names = [name.strip().lower() for name in value.split(",") if name.strip()]
-    if wrong := [name for name in names if re.search(r"[\s/@]|^\w+:\w+$", name)]:
-        raise ValueError(f"{wrong[0]!r} is no host: write names or addresses alone, between commas, or *")
+    names = [name.strip().strip("[]").lower() for name in value.split(",") if name.strip()]
+    for name in names:
+        if not re.fullmatch(r"\*|[\w.-]+|[0-9a-f:]*:[0-9a-f:]*:[0-9a-f:.]*", name):
+            raise ValueError(f"{name!r} is no host: write names or addresses alone, between commas, or *")
     return ",".join(names)
 
 

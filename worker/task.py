@@ -113,7 +113,8 @@ class Handler:
         with suppress(QueueError):
             self._recorder.give_back(delivery, counts=isinstance(error, GivenBack) and error.counts)
         time.sleep(GIVE_BACK_PAUSE_S)
-        tell(Report.given_back(error))
+        with suppress(Exception):  # told first, since others tell of it once they have it
+            tell(Report.given_back(error))
         self._ledger.give_back(delivery.tag)
 
 

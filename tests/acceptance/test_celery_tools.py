@@ -17,11 +17,12 @@ from celery.exceptions import TaskRevokedError
 from producer.contract import LANES, QUEUE, TASK_NAME, JobStatus
 from producer.reconcile import reconcile
 from tests.acceptance.remote import TIMEOUT_S, Monitor, ask, hears, name_of, start
+from tests.monitoring import scrape, value
 from tests.torture.bench import Bench, kill, wait_until
 from tests.torture.stand_in import Plan
-from worker.local.process import Process
+from worker.local.process import Process, free_port
 from worker.local.stack import SECRET_KEY
-from worker.queue.control import NOT_HERE
+from worker.queue.control import MOST_IDS, NOT_HERE
 
 Fresh = Callable[[int], range]
 
@@ -184,7 +185,9 @@ def paused(bench: Bench, app: Celery) -> Process:
 def test_a_worker_told_to_consume_no_more_finishes_takes_nothing_and_can_be_told_again(
     bench: Bench, app: Celery, seeds: Fresh
 ) -> None:
-    worker = start(bench, app, Plan(ms_per_seed=50), SEEDMILL_CONCURRENCY="2")
+    port = free_port()
+    worker = start(bench, app, Plan(ms_per_seed=50), SEEDMILL_CONCURRENCY="2", SEEDMILL_METRICS_PORT=str(port))
+    assert value(scrape(port), "seedmill_worker_ready") == 1
     job = bench.client.submit(seeds(40))
     wait_until(lambda: bench.held_by(worker), "its first chunks")
     assert ask(app, worker, "cancel_consumer", queue=QUEUE) == {"ok": f"no longer consuming from {QUEUE}"}
@@ -195,7 +198,9 @@ def test_a_worker_told_to_consume_no_more_finishes_takes_nothing_and_can_be_told
     for _ in range(3):
         ask(app, worker, "ping")
     assert bench.client.get(job.id).counts == seen
+    assert value(scrape(port), "seedmill_worker_ready") == 0
     assert ask(app, worker, "add_consumer", queue=QUEUE) == {"ok": f"add consumer {QUEUE}"}
+    assert value(scrape(port), "seedmill_worker_ready") == 1
     bench.check(job)
 
 
@@ -285,7 +290,7 @@ def test_a_revoked_id_that_is_no_text_is_refused_and_an_ended_job_stays(
     worker = start(bench, app)
     job = bench.client.submit(seeds(4))
     bench.check(job)
-    assert ask(app, worker, "revoke", task_id=job.id) == {"ok": f"{job.id}: the job had ended"}
+    assert ask(app, worker, "revoke", task_id=job.id) == {"ok": f"{job.id}: the job had ended, or was canceled already"}
     assert "5: revoke takes ids" in ask(app, worker, "revoke", task_id=5)["error"]
     assert bench.client.get(job.id).status is JobStatus.SUCCEEDED
 
@@ -313,3 +318,10 @@ def test_no_text_that_is_published_to_a_worker_ends_it(bench: Bench, app: Celery
         wait_until(lambda: hears(app, worker), text[:200], 10)
     assert "control_refused" in [line["action"] for line in bench.actions(worker)]
     bench.check(bench.client.submit(seeds(4)))
+
+
+def test_more_ids_than_a_worker_looks_up_at_once_are_refused(bench: Bench, app: Celery) -> None:
+    worker = start(bench, app)
+    assert ask(app, worker, "revoke", task_id=[f"id-{n}" for n in range(MOST_IDS + 1)]) == {
+        "error": f"{MOST_IDS + 1} ids: give at most {MOST_IDS} at a time"
+    }

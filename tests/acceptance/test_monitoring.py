@@ -25,6 +25,7 @@ from tests.monitoring import PROMETHEUS, Samples, as_prometheus_gets_it, queries
 from tests.support import ROOT, run_worker_command
 from tests.torture.bench import Bench, kill, wait_until
 from tests.torture.stand_in import MODEL_ID, Plan
+from worker.duties import QUEUE_SEEN_KEY
 from worker.local.process import Process, free_port
 
 BAD = 999
@@ -146,15 +147,19 @@ def test_the_heartbeat_tells_a_worker_that_works_from_one_that_does_not(
     assert check_health(heartbeat) == 1
 
 
-def test_a_worker_that_starts_is_live_and_not_yet_well(own_bench: Bench, heartbeat: Path) -> None:
+def test_a_worker_that_starts_is_live_and_not_yet_well(own_bench: Bench, heartbeat: Path, port: int) -> None:
     own_bench.kill_s3()
-    own_bench.worker(wait=False, SEEDMILL_HEARTBEAT_FILE=str(heartbeat), SEEDMILL_S3_TIMEOUT_S="60")
+    environment = {"SEEDMILL_HEARTBEAT_FILE": str(heartbeat), "SEEDMILL_METRICS_PORT": str(port)}
+    own_bench.worker(None, port=0, wait=False, SEEDMILL_S3_TIMEOUT_S="60", **environment)
     silent = socket.create_server(("127.0.0.1", own_bench.s3.port))  # takes connections, and never answers
     try:
         wait_until(heartbeat.exists, "a first beat", 20)
         assert check_health(heartbeat, "--live") == 0
         assert check_health(heartbeat) == 1
         assert heartbeat.read_text().startswith("starting ")
+        wait_until(lambda: own_bench.redis.exists(QUEUE_SEEN_KEY), "a look at the queue", 20)
+        seen = settled(port, "seedmill_redis_up", 1)
+        assert value(seen, "seedmill_worker_ready") == value(seen, "seedmill_dead_letters") == 0
     finally:
         silent.close()
 

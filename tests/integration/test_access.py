@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from producer.errors import SettingsError
+from producer.connection import connect
+from producer.errors import QueueUnreachable, SettingsError
+from tests.torture.tls import tls_in_front_of
 from worker import access, doctor
 from worker.access import check_access
 from worker.local.servers import Server, start_valkey
@@ -80,13 +82,51 @@ def test_a_server_whose_open_user_may_do_nothing_is_served(server: Server) -> No
     check_access(elsewhere(server, "worker:secret@"), "")
 
 
-def test_who_has_to_show_a_certificate_is_let_in_by_that(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access, "connect", lambda _: pytest.fail("it is not asked"))
-    check_access("rediss://cache.example:6379/0?ssl_certfile=a.pem&ssl_keyfile=b.pem", "")
+def test_who_may_do_all_but_ping_may_do_all(server: Server) -> None:
+    redis.Redis(port=server.port).acl_setuser("default", enabled=True, nopass=True, commands=["-ping"])
+    with pytest.raises(SettingsError, match="lets in anyone"):
+        check_access(elsewhere(server, "default:whatever@"), "")
+
+
+def test_who_may_ping_alone_sees_nothing(server: Server) -> None:
+    admin = redis.Redis(port=server.port)
+    admin.acl_setuser("worker", enabled=True, passwords=["+secret"], categories=["+@all"], keys=["*"])
+    admin.acl_setuser("default", enabled=True, nopass=True, reset_keys=True, categories=["-@all"], commands=["+ping"])
+    check_access(elsewhere(server, "worker:secret@"), "")
+
+
+def test_what_cannot_be_asked_is_not_taken_for_closed(server: Server) -> None:
+    first = redis.Redis(port=server.port)
+    first.config_set("maxclients", 1)
+    with pytest.raises(QueueUnreachable):
+        check_access(elsewhere(server), "")
+    first.close()
+
+
+@pytest.mark.parametrize("demanded", [True, False])
+def test_a_certificate_of_ours_says_nothing_unless_it_is_demanded(
+    server: Server, tmp_path: Path, demanded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "_is_here", lambda _: False)
+    with tls_in_front_of(server.port, tmp_path, demand_certificate=demanded) as (port, ca_file):
+        trust = f"ssl_ca_certs={ca_file}&ssl_certfile={tmp_path}/client.pem&ssl_keyfile={tmp_path}/client.pem"
+        url = f"rediss://127.0.0.1:{port}/0?{trust}"
+        connect(url).ping()
+        if demanded:
+            check_access(url, "")
+        else:
+            with pytest.raises(SettingsError, match="lets in anyone"):
+                check_access(url, "")
+
+
+def test_a_socket_is_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access, "_answers", lambda *_, **__: pytest.fail("it is not asked"))
     check_access("unix:///run/valkey.sock", "")
 
 
-@pytest.mark.parametrize("value", ["redis://valkey", "valkey:6379", "a b,c", "user@valkey"])
+@pytest.mark.parametrize(
+    "value", ["redis://valkey", "valkey:6379", "my-redis.internal:6379", "10.0.0.5:6379", "a b,c", "user@valkey"]
+)
 def test_what_is_no_host_is_refused_by_its_variable(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("SEEDMILL_REDIS_TRUSTED_HOSTS", value)
     with pytest.raises(SettingsError, match=r"SEEDMILL_REDIS_TRUSTED_HOSTS=.*is no host"):
@@ -94,5 +134,5 @@ def test_what_is_no_host_is_refused_by_its_variable(monkeypatch: pytest.MonkeyPa
 
 
 def test_hosts_are_names_and_addresses_between_commas(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SEEDMILL_REDIS_TRUSTED_HOSTS", " Valkey, 10.0.0.3 ,fd00::1,")
-    assert WorkerSettings.load().redis_trusted_hosts == "valkey,10.0.0.3,fd00::1"
+    monkeypatch.setenv("SEEDMILL_REDIS_TRUSTED_HOSTS", " Valkey, 10.0.0.3 ,[fd00::1],::ffff:10.0.0.3,*")
+    assert WorkerSettings.load().redis_trusted_hosts == "valkey,10.0.0.3,fd00::1,::ffff:10.0.0.3,*"

@@ -25,13 +25,20 @@ def second_address_of(port: int) -> Iterator[str]:
 
 
 @contextmanager
-def tls_in_front_of(port: int, folder: Path) -> Iterator[tuple[int, Path]]:
-    """Yield a port of 127.0.0.1 that takes TLS alone, and the file with the authority to trust."""
+def tls_in_front_of(port: int, folder: Path, *, demand_certificate: bool = False) -> Iterator[tuple[int, Path]]:
+    """Yield a port of 127.0.0.1 that takes TLS alone, and the file with the authority to trust.
+
+    Beside it is ``client.pem``, key and certificate of a client, which may be demanded.
+    """
     authority = trustme.CA()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     ca_file = folder / "ca.pem"
     authority.cert_pem.write_to_path(str(ca_file))
+    authority.issue_cert("client").private_key_and_cert_chain_pem.write_to_path(str(folder / "client.pem"))
+    if demand_certificate:
+        authority.configure_trust(context)
+        context.verify_mode = ssl.CERT_REQUIRED
     server = Forwarder(port, context)
     server.start()
     server.ready.wait(5)

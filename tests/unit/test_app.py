@@ -25,8 +25,10 @@ NO_LEDGER: Ledger = object()  # type: ignore[assignment]  # nothing is taken her
         ("valkey://u:p@h:1/2", "redis://u:p@h:1/2"),
         ("rediss://h:1/2", "rediss://h:1/2?ssl_cert_reqs=required"),
         ("rediss://h:1/2?ssl_cert_reqs=none", "rediss://h:1/2?ssl_cert_reqs=none"),
+        ("redis://h:1/2?db=3", "redis://h:1/3"),
+        ("redis://h:1?username=u&password=p&protocol=2", "redis://u:p@h:1"),
         ("redis://u:a;p@h:1/2", "redis://u:a%3Bp@h:1/2"),
-        ("unix:///run/valkey.sock?db=3", "redis+socket:///run/valkey.sock?db=3"),
+        ("unix:///run/valkey.sock?db=3", "redis+socket:///run/valkey.sock?virtual_host=3"),
     ],
 )
 def test_every_url_has_the_form_that_celery_takes(url: str, wanted: str) -> None:
@@ -39,8 +41,9 @@ def test_every_url_has_the_form_that_celery_takes(url: str, wanted: str) -> None
     app.close()
 
 
-def test_options_in_a_url_are_kept() -> None:
-    assert celery_url("rediss://h/0?protocol=2") == "rediss://h/0?protocol=2&ssl_cert_reqs=required"
+def test_options_of_tls_in_a_url_are_kept() -> None:
+    wanted = "rediss://h/0?ssl_ca_certs=/etc/ca.pem&ssl_cert_reqs=required"
+    assert celery_url("rediss://h/0?ssl_ca_certs=/etc/ca.pem") == wanted
 
 
 def test_messages_are_json_alone_and_acknowledged_late() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from worker.errors import SetupError
+from worker.monitoring import heartbeat
 from worker.monitoring.heartbeat import HUNG_S, Heartbeat, State, read_health
 
 
@@ -60,3 +62,27 @@ def test_without_a_file_nothing_is_written() -> None:
     beats = Heartbeat(None)
     beats.begin(State.SERVING)
     beats.end()
+
+
+def test_two_threads_may_beat_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "heartbeat"
+    beats = Heartbeat(path)
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(beats.begin, state) for state in 300 * list(State)]:
+            done.result()
+    assert read_health(path).pid == os.getpid()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_beat_that_says_the_same_takes_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "heartbeat"
+    beats = Heartbeat(path)
+    beats.beat()
+    os.utime(path, (1, 1))
+    monkeypatch.setattr(heartbeat, "write_atomically", lambda *_: pytest.fail("it is written anew"))
+    beats.beat()
+    assert read_health(path).age_s < 5
+    monkeypatch.undo()
+    path.unlink()
+    beats.beat()
+    assert path.exists(), "what was removed is written again"

@@ -14,6 +14,7 @@ from producer.errors import QueueRefused, QueueUnreachable
 from producer.message import ChunkMessage, SeedResult
 from worker import results
 from worker.errors import GivenBack
+from worker.monitoring import metrics
 from worker.results import Delivery, Recorder
 from worker.routine import Routine
 
@@ -120,3 +121,15 @@ def test_a_routine_goes_on_after_errors_and_ends_when_it_is_closed() -> None:
         assert calls.acquire(timeout=5)
     routine.close()
     assert not routine._thread.is_alive()
+
+
+@pytest.mark.parametrize(("answer", "counted"), [(1, 2), (0, 0)])
+def test_the_metrics_count_what_the_record_counted(answer: int, counted: int) -> None:
+    def seeds() -> float:
+        return metrics.REGISTRY.get_sample_value("seedmill_seeds_total", {"outcome": "succeeded"}) or 0
+
+    recording, fake = recorder()
+    fake.answer = answer
+    before = seeds()
+    recording.finish(DELIVERY, GOOD, 1)
+    assert seeds() - before == counted

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import structlog
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode, format_trace_id
 from structlog.testing import capture_logs
 
@@ -263,3 +263,39 @@ def test_a_trace_that_breaks_costs_no_seed_its_outcome(kept: Kept) -> None:
         (outcome,) = pool.submit(mill.chunk, "a", [1]).result(10)
     mill.pipeline.close()
     assert isinstance(outcome, SeedResult)
+
+
+class Breaking(SpanProcessor):
+    """A processor of somebody else, with a bug."""
+
+    def __init__(self, at: str) -> None:
+        self._at = at
+
+    def on_start(self, span: Any, parent_context: Any = None) -> None:
+        if self._at == "start":
+            raise RuntimeError("a bug")
+
+    def on_end(self, span: Any) -> None:
+        if self._at == "end":
+            raise RuntimeError("a bug")
+
+
+@pytest.mark.parametrize("at", ["start", "end"])
+def test_a_processor_that_raises_costs_spans_and_no_work(kept: Kept, at: str) -> None:
+    kept.provider.add_span_processor(Breaking(at))
+    pipeline = Pipeline(
+        FakeModel(), Publisher(FakeStore(), MODEL, patience_s=0), max_batch=4, upload_threads=2, traces=kept.spans()
+    )
+    pipeline.start()
+    recorder: Any = FakeRecorder(RUN)
+    with capture_logs() as lines:
+        ChunkRunner(pipeline, recorder, Gate(), Running(), kept.spans()).run(DELIVERY)
+    assert pipeline.close(10)
+    assert [result.status for result in recorder.results] == [SeedStatus.SUCCEEDED] * len(DELIVERY.message.seeds)
+    assert any(line["action"] == "tracing_failed" for line in lines)
+
+
+def test_an_error_of_the_work_is_not_taken_for_one_of_the_trace(kept: Kept) -> None:
+    kept.provider.add_span_processor(Breaking("end"))
+    with pytest.raises(GivenBack, match="as it was"), kept.spans().chunk(DELIVERY, RUN):
+        raise GivenBack("as it was")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -41,6 +42,7 @@ class Heartbeat:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
+        self._written = ""
         self.state = State.STARTING
         self._turned = time.monotonic()
 
@@ -49,10 +51,21 @@ class Heartbeat:
         self._turned = time.monotonic()
 
     def beat(self) -> None:
-        """Write the file, unless the loop hangs; starting and stopping have limits of their own."""
+        """Write the file, unless the loop hangs, which is asked while it serves alone; what stands there is kept.
+
+        Raises:
+            FileError: it cannot be written.
+        """
         hangs = self.state is State.SERVING and time.monotonic() - self._turned > HUNG_S
-        if self._path and not hangs:
-            write_atomically(self._path, f"{self.state} {os.getpid()}\n".encode())
+        if self._path is None or hangs:
+            return
+        text = f"{self.state} {os.getpid()}\n"
+        if text == self._written:
+            with suppress(OSError):  # no space is needed for that
+                os.utime(self._path)
+                return
+        write_atomically(self._path, text.encode())
+        self._written = text
 
     def begin(self, state: State) -> None:
         """Enter a state, and say so at once."""

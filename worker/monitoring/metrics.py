@@ -131,10 +131,21 @@ def show_queue(status: QueueStatus | None) -> None:
         gauge.set(value)
 
 
+show_queue(None)
+REDIS_UP.set(math.nan)  # nobody has asked yet
+
+
 def show_device_memory(used: Callable[[], float], limit: Callable[[], float]) -> None:
     """Ask these two for the bytes of the device whenever somebody reads the metrics."""
-    DEVICE_MEMORY.labels("used").set_function(used)
-    DEVICE_MEMORY.labels("limit").set_function(limit)
+
+    def or_nan(read: Callable[[], float]) -> float:
+        try:
+            return read()
+        except Exception:  # a device that fails must not take all other metrics with it
+            return math.nan
+
+    DEVICE_MEMORY.labels("used").set_function(lambda: or_nan(used))
+    DEVICE_MEMORY.labels("limit").set_function(lambda: or_nan(limit))
 
 
 def serve(host: str, port: int) -> WSGIServer:
@@ -145,7 +156,7 @@ def serve(host: str, port: int) -> WSGIServer:
     """
     try:
         server, _ = start_http_server(port, host, registry=REGISTRY)
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, ValueError) as error:  # a ValueError for a name that is none
         raise SetupError(
             f"the metrics cannot be served on {host}:{port} ({error}): "
             "choose another SEEDMILL_METRICS_PORT or SEEDMILL_METRICS_HOST, or set the port to 0 for none"

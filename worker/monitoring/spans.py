@@ -7,13 +7,14 @@ its batch and to the other chunks. Inside a span, log lines carry its ``trace_id
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import structlog
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, SpanKind, StatusCode, format_trace_id, set_span_in_context
+from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanKind, StatusCode, format_trace_id, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from producer import __version__
@@ -101,7 +102,7 @@ class Spans:
         }
         links = _links(_sampled([item.batch_trace, *others]))
         with self._current("seedmill publish", set_span_in_context(first, Context()), attributes, links=links) as span:
-            item.traced = self._tracer.start_as_current_span
+            item.traced = lambda stage: _harmless(self._tracer.start_as_current_span(stage))
             yield
             _tell(span, item.outcome)
 
@@ -122,8 +123,33 @@ class Spans:
     ) -> Iterator[Span]:
         """Yield a span that is the current one of this thread, whose log lines have its trace id."""
         spans = self._tracer.start_as_current_span(name, context, kind, attributes, links)
-        with spans as span, structlog.contextvars.bound_contextvars(trace_id=_trace_id(span)):
+        with _harmless(spans) as span, structlog.contextvars.bound_contextvars(trace_id=_trace_id(span)):
             yield span
+
+
+@contextmanager
+def _harmless(spans: AbstractContextManager[Span]) -> Iterator[Span]:
+    """Yield the span, or one that records nothing: whatever processors of others raise, the work goes on."""
+    try:
+        span = spans.__enter__()
+    except Exception as error:
+        log.warning("not traced", action="tracing_failed", error=repr(error))
+        yield INVALID_SPAN
+        return
+    try:
+        yield span
+    except BaseException:
+        _leave(spans, *sys.exc_info())
+        raise
+    _leave(spans, None, None, None)
+
+
+def _leave(spans: AbstractContextManager[Span], *error: Any) -> None:
+    try:
+        spans.__exit__(*error)
+    except Exception as failed:
+        if failed is not error[1]:
+            log.warning("a span was lost", action="tracing_failed", error=repr(failed))
 
 
 def _trace_id(span: Span) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol
 from wsgiref.simple_server import WSGIServer
 
+import redis
 import structlog
 
 from producer import __version__
-from producer.client import Client
 from worker import duties
+from worker.errors import FileError
 from worker.model.generated import ModelInfo
 from worker.monitoring import metrics
 from worker.monitoring.heartbeat import Heartbeat, State
@@ -44,6 +46,7 @@ class Windows:
         self.heartbeat = Heartbeat(settings.heartbeat_file)
         self._beating = duties.heartbeat_file(self.heartbeat)
         self._server: WSGIServer | None = None
+        self._watching: Routine | None = None
 
     def open(self) -> None:
         """Let others look in: the worker starts.
@@ -58,29 +61,38 @@ class Windows:
             self._server = metrics.serve(host, port)
             log.info("metrics served", action="metrics_served", host=host, port=port)
 
-    def show(self, model: Visible, ledger: Ledger, waiting: Callable[[], int], client: Client) -> list[Routine]:
-        """Have the metrics tell what is so whenever they are read; returns what has to be done for that."""
-        if self._server is None:
-            return []
+    def show(self, model: Visible, ledger: Ledger, waiting: Callable[[], int], takes: Callable[[], bool]) -> None:
+        """Have the metrics tell what is so whenever they are read."""
+        metrics.READY.set_function(lambda: self.heartbeat.state is State.SERVING and takes())
         metrics.INFO.labels(__version__, model.info.id, str(model.device), self._settings.precision).set(1)
         metrics.HELD_MESSAGES.set_function(lambda: ledger.held)
         metrics.HELD_SEEDS.set_function(lambda: ledger.held_seeds)
         metrics.LINE_SEEDS.set_function(waiting)
         metrics.show_device_memory(model.memory_used, model.memory_limit)
-        return [duties.queue_metrics(client)]
 
     def serving(self) -> None:
         """Say that messages are taken."""
-        self.heartbeat.begin(State.SERVING)
-        metrics.READY.set(1)
+        if self.heartbeat.state is not State.STARTING:  # a signal came first
+            return
+        self.heartbeat.turned()
+        self.heartbeat.state = State.SERVING
+        with suppress(FileError):  # the routine tries again
+            self.heartbeat.beat()
 
     def stopping(self) -> None:
-        """Say that no more are taken; called from a signal handler."""
+        """Say that no more are taken; called from a signal handler, so that no lock may be taken."""
         self.heartbeat.state = State.STOPPING
-        metrics.READY.set(0)
+
+    def watch(self, client: redis.Redis) -> None:
+        """Have the metrics tell of the queue from now on."""
+        if self._server:
+            self._watching = duties.queue_metrics(client)
+            self._watching.start()
 
     def close(self) -> None:
         """Say no more: the worker ends."""
+        if self._watching:
+            self._watching.close()
         self._beating.close()
         self.heartbeat.end()
         if self._server:

@@ -22,6 +22,9 @@ log = structlog.get_logger(__name__)
 
 Answer = dict[str, Any]
 
+MOST_IDS = 1000
+"""Ids in one command: each is a call of Redis, in the thread that takes messages."""
+
 NOT_HERE = {
     "rate_limit": "the speed is the device's; set SEEDMILL_CONCURRENCY or the number of workers",
     "time_limit": "a chunk has no time limit; SEEDMILL_DEVICE_TIMEOUT_S ends a worker whose device hangs",
@@ -44,6 +47,8 @@ class RemoteControl:
     """
 
     def __init__(self, ledger: Ledger, cancel: Callable[[str], Cancellation], stop: Callable[[], None]) -> None:
+        self.paused = False
+        """Whether it was told to take no more for a while."""
         self._ledger = ledger
         self._cancel = cancel
         self._stop = stop
@@ -76,6 +81,8 @@ class RemoteControl:
         ids = [id_ for id_ in given if is_id(id_)]
         if len(ids) < len(given):
             return {"error": f"{shorten(task_id)}: revoke takes ids, which are short texts"}
+        if len(ids) > MOST_IDS:
+            return {"error": f"{len(ids)} ids: give at most {MOST_IDS} at a time"}
         return self._revoke(ids)
 
     def terminate(self, state: Any, task_id: object = None, **_: Any) -> Answer:
@@ -87,6 +94,7 @@ class RemoteControl:
         if queue != QUEUE:
             return {"error": f"{shorten(queue)}: this worker takes from {QUEUE!r} alone"}
         state.consumer.call_soon(state.consumer.add_task_queue, queue)
+        self.paused = False
         return {"ok": f"add consumer {queue}"}
 
     def cancel_consumer(self, state: Any, queue: str, **_: Any) -> Answer:
@@ -94,21 +102,25 @@ class RemoteControl:
         if queue != QUEUE:
             return {"error": f"{shorten(queue)}: this worker takes from {QUEUE!r} alone"}
         state.consumer.call_soon(state.consumer.cancel_task_queue, queue)
+        self.paused = True
         return {"ok": f"no longer consuming from {queue}"}
 
     def _revoke(self, ids: Iterable[str]) -> Answer:
         told: dict[Cancellation, list[str]] = {}
+        failed = ""
         for id_ in ids:
             try:
                 outcome = self._cancel(id_)
             except QueueError as error:
-                return {"error": f"{id_}: {error}"}
+                failed = f"{id_} and what follows it: {error}"
+                break
             if outcome is Cancellation.UNKNOWN:
                 state.revoked.add(id_)
             told.setdefault(outcome, []).append(id_)
         log.info("told to revoke", action="revoke", **{outcome.name.lower(): found for outcome, found in told.items()})
-        text = "; ".join(f"{', '.join(found)}: {outcome.value}" for outcome, found in told.items())
-        return {"error" if Cancellation.CHUNK in told else "ok": text}
+        texts = [f"{', '.join(found)}: {outcome.value}" for outcome, found in told.items()]
+        is_wrong = failed or Cancellation.CHUNK in told
+        return {"error" if is_wrong else "ok": "; ".join([*texts, failed] if failed else texts)}
 
 
 def _refusal(name: str, advice: str) -> Callable[..., Answer]:
