@@ -89,7 +89,7 @@ class ChunkRunner:
             self._drop(delivery, start.verdict)
             return None
         if start.deliveries > 1:
-            metrics.RETRIES.labels("delivery").inc()
+            metrics.RETRIES.labels("death" if start.deaths else "delivery").inc()
         facts = {"deaths": start.deaths, "failures": start.failures, "delivery": start.deliveries}
         log.info("chunk started", action="chunk_started", seeds=len(delivery.message.seeds), alone=alone, **facts)
         with self._running.order(delivery) as order:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any
 
 import redis
 import structlog
 
+from producer.connection import takes_no_writes
 from producer.queue import parse_queue_status, queue_status
 from producer.reconcile import looks_complete, reconcile
 from worker.manifest import ManifestWriter
@@ -59,25 +59,26 @@ def heartbeat_file(heartbeat: Heartbeat) -> Routine:
 def queue_metrics(client: redis.Redis) -> Routine:
     """Read for the metrics what only Redis knows; one worker looks for all, since that takes time with many jobs."""
     connection: Any = client
+    call = queue_status()
+    script = connection.register_script(call.script)
 
     def look() -> None:
         try:
             text = connection.get(QUEUE_SEEN_KEY)
-            answer = json.loads(text) if text else _look_at_queue(connection)
+            answer = json.loads(text) if text else script(keys=call.keys, args=call.args)
             metrics.show_queue(parse_queue_status(answer))
+            if not text:
+                connection.set(QUEUE_SEEN_KEY, json.dumps(answer), px=int(QUEUE_METRICS_S * 1000))
+        except redis.ResponseError as error:
+            if not takes_no_writes(error):
+                metrics.show_queue(None)
+            metrics.REDIS_UP.set(0)
+            raise
         except Exception:
             metrics.show_queue(None)
             raise
 
     return Routine("queue metrics", QUEUE_METRICS_S, look)
-
-
-def _look_at_queue(connection: Any) -> Any:
-    call = queue_status()
-    answer = connection.register_script(call.script)(keys=call.keys, args=call.args)
-    with suppress(redis.ResponseError):  # a Redis that is full is read all the same
-        connection.set(QUEUE_SEEN_KEY, json.dumps(answer), px=int(QUEUE_METRICS_S * 1000))
-    return answer
 
 
 def cancellations(recorder: Recorder, running: Running) -> Routine:

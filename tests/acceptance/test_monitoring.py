@@ -125,6 +125,15 @@ def test_without_redis_the_metrics_are_served_at_once_and_say_so(
     settled(port, "seedmill_redis_up", 1)
 
 
+def test_a_redis_that_takes_no_writes_is_told_and_shown(own_bench: Bench, watched: Process, port: int) -> None:
+    settled(port, "seedmill_redis_up", 1)
+    own_bench.redis.config_set("maxmemory", 1)
+    seen = settled(port, "seedmill_redis_up", 0)
+    assert value(seen, "seedmill_workers") == 1, "what can be read is shown"
+    own_bench.redis.config_set("maxmemory", 0)
+    settled(port, "seedmill_redis_up", 1)
+
+
 def check_health(path: Path, *options: str) -> int:
     done = run_worker_command("health", *options, environment={"SEEDMILL_HEARTBEAT_FILE": str(path)})
     return done.returncode

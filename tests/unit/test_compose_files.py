@@ -179,6 +179,13 @@ def test_images_are_pinned(path: Path) -> None:
         assert image is None or re.fullmatch(r"[a-z0-9./-]+:(?!latest)[\w.-]+", image), name
 
 
+@pytest.mark.parametrize("name", sorted(set(SERVICES) - {"valkey", "s3", "s3-owner"}))
+def test_a_proxy_is_not_asked_for_what_is_inside(name: str) -> None:
+    environment = SERVICES[name]["environment"]
+    assert environment["NO_PROXY"] == environment["no_proxy"]
+    assert {"valkey", "s3", "worker", "prometheus", "127.0.0.1"} <= set(environment["NO_PROXY"].split(","))
+
+
 def test_images_for_cpu_and_gpu_have_names_of_their_own() -> None:
     gpu = load(ROOT / "docker-compose.gpu.yml", {})["services"]["worker"]
     assert gpu["image"] != SERVICES["worker"]["image"]
@@ -208,5 +215,6 @@ def test_nothing_gets_into_an_image_that_is_not_named() -> None:
         for path in DOCKERFILES
         for words in re.findall(r"^COPY (?!--from)(.+) \S+$", path.read_text(encoding="utf-8"), re.MULTILINE)
         for word in words.split()
+        if not word.startswith("--")
     }
     assert {"requirements/*.txt" if word.startswith("requirements/") else word for word in copied} == named

@@ -34,7 +34,7 @@ for collector in (ProcessCollector, PlatformCollector, GCCollector):
 
 STAGES = ("queue", "generate", "encode", "put_image", "put_metadata")
 CHUNK_OUTCOMES = ("finished", "given_back", "dropped", "refused")
-RETRIED = ("delivery", "batch", "redis", "storage")
+RETRIED = ("death", "delivery", "batch", "redis", "storage")
 PRIORITIES = ("0", "3", "6", "9")
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
@@ -56,7 +56,11 @@ SEEDS = _counter("seeds", "Seeds whose fate was recorded.", "outcome", (*SeedSta
 CACHED = _counter("seeds_cached", "Seeds answered from what is published, without the device.")
 COALESCED = _counter("seeds_coalesced", "Seeds that joined the same seed, which was on its way already.")
 CHUNKS = _counter("chunks", "Messages by what became of them here.", "outcome", CHUNK_OUTCOMES)
-RETRIES = _counter("retries", "What was tried again: a delivery, part of a batch, a call to Redis, to the store.", "of")
+RETRIES = _counter(
+    "retries",
+    "What was tried again: chunks after a death, chunks given back, parts of batches, calls.",
+    "of",
+)
 for retried in RETRIED:
     RETRIES.labels(retried)
 DEAD_LETTERS = _counter("dead_letters_written", "Dead letters that this worker has written.")
@@ -91,7 +95,7 @@ LINE_SEEDS = _gauge("line_seeds", "Seeds that wait in this worker for the device
 DEVICE_MEMORY = _gauge("device_memory_bytes", "Memory of the GPU; on a CPU of the process, and its limit.", "kind")
 
 # What is so now in Redis, and the same for all workers.
-REDIS_UP = _gauge("redis_up", "1 if Redis answered when it was last asked.")
+REDIS_UP = _gauge("redis_up", "1 if Redis answered and took writes when it was last asked.")
 QUEUE_MESSAGES = _gauge("queue_messages", "Messages that wait, those of a job's ticket included.", "priority")
 QUEUE_HELD = _gauge("queue_held_messages", "Messages that workers hold.")
 WORKERS = _gauge("workers", "Workers that live.")

@@ -284,6 +284,7 @@ class Ledger:
         try:
             self._pay()
         except redis.RedisError as error:
+            metrics.RETRIES.labels("redis").inc()
             log.warning("owed to Redis until it is back", action="redis_waiting", error=str(error))
 
     def _pay(self) -> None:

@@ -250,6 +250,7 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]  # kombu has no ty
                     raise
                 ledger.reconnect()
                 self.client.transport_options["turned"]()
+                metrics.RETRIES.labels("redis").inc()
                 log.warning("Redis away or not writable, waiting", action="redis_waiting", error=str(error))
                 maybe_shutdown()
                 time.sleep(PAUSE_S)
