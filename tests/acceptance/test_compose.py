@@ -234,7 +234,20 @@ def test_what_only_its_owner_may_read_is_readable_in_the_image(stack: Project, t
     name = f"{stack.name}-strict"
     docker("build", "--quiet", "--file", str(strict / "worker/Dockerfile"), "--tag", name, str(strict), timeout=1500)
     try:
-        docker("run", "--rm", "--read-only", "--network", "none", "--tmpfs", "/tmp", name, "generate", "1")
+        docker(
+            "run",
+            "--rm",
+            "--read-only",
+            "--network",
+            "none",
+            "--tmpfs",
+            "/tmp",
+            name,
+            "generate",
+            "1",
+            "--out",
+            "/tmp/out",
+        )
     finally:
         docker("image", "rm", name, check=False)
 
