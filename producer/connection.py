@@ -134,12 +134,23 @@ def reconnect(client: redis.Redis) -> None:
     client.connection_pool.disconnect(inuse_connections=False)
 
 
+def has_password(url: str) -> bool:
+    """Return whether there is a password in ``url``, be it empty in truth or wrong."""
+    parts = urlsplit(url)
+    return parts.password is not None or "password" in parse_qs(parts.query)
+
+
 @contextmanager
 def translated(url: str) -> Iterator[None]:
     """Turn the client library's errors into :mod:`producer.errors`; works around ``await`` as well."""
     try:
         yield
     except (AuthenticationError, AuthorizationError) as error:
+        if not has_password(url):
+            raise QueueRefused(
+                f"Redis at {redact(url)} asks for a password, and the URL (SEEDMILL_REDIS_URL) has none: "
+                "write redis://[user]:PASSWORD@host:6379/0"
+            ) from error
         raise QueueRefused(
             f"Redis at {redact(url)} refused the user or password ({error}): correct the URL (SEEDMILL_REDIS_URL)"
         ) from error

@@ -1,6 +1,6 @@
 """Where our own processes send their spans: OTLP over HTTP, set up from the variables that OpenTelemetry defines.
 
-This module alone needs the extra ``seedmill[otel]``, and imports it when spans are to be sent. A collector that is away
+This module alone needs the extra ``otel``, and imports it when spans are to be sent. A collector that is away
 costs spans and nothing else.
 """
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 PROTOCOL = "http/protobuf"
+PACKAGES = "opentelemetry-sdk opentelemetry-exporter-otlp-proto-http"
+"""What the extra ``otel`` installs."""
 
 Warn = Callable[[str], object]
 
@@ -64,7 +66,7 @@ def open_export(service: str, warn: Warn) -> Export | None:
             raise ValueError(f"{protocol}={os.environ[protocol]!r}: use {PROTOCOL}, whose port is 4318 as a rule")
         return Export(_provider(service))
     except ModuleNotFoundError as error:
-        warn(f"{endpoint} is set but no traces are sent: {error.name} is missing, pip install 'seedmill[otel]'")
+        warn(f"{endpoint} is set but no traces are sent: {error.name} is missing, pip install {PACKAGES}")
     except Exception as error:  # the SDK has many variables, and none of them is worth a worker
         warn(f"{endpoint} is set but no traces are sent: {error}")
     return None

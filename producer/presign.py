@@ -2,7 +2,7 @@
 
 They are signed here, for the address under which users reach the store, and nothing is sent: whether the object is
 there, and whether the keys may read it (``s3:GetObject``), the store says when a URL is opened. boto3 signs; it comes
-with the extra ``seedmill[s3]``, so this module alone of the package needs it.
+with the extra ``s3``, so this module alone of the package needs it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ try:
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, NoCredentialsError, PartialCredentialsError
 except ImportError as error:
-    raise ExtraMissing(f'signing URLs needs boto3 ({error}): pip install "seedmill[s3]"') from error
+    raise ExtraMissing(f"signing URLs needs boto3 ({error}): pip install boto3") from error
 
 URI = re.compile(r"s3://(arn:[^/]*:accesspoint/[^/]+|[A-Za-z0-9._-]{1,255})/([^\ud800-\udfff]+)")
 """Bucket, or access point, and key."""

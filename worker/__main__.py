@@ -6,10 +6,12 @@ needs the standard library alone, so that it can say what is missing.
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from types import FrameType
 
 COMMANDS = {
     "run": "Load the model, then serve the queue.",
@@ -26,6 +28,7 @@ EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command that ``arguments`` name, and leave the process with its exit status."""
+    signal.signal(signal.SIGTERM, _leave)
     name, *rest = arguments or ["--help"]
     if name in ("-h", "--help"):
         print(usage())
@@ -52,6 +55,11 @@ def run(name: str, arguments: Sequence[str]) -> None:
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
     runner.run(command.app, f"python -m worker {name}", arguments)
+
+
+def _leave(number: int, _: FrameType | None) -> None:
+    """End also as process 1 of a container, which the kernel spares a signal that nobody handles."""
+    sys.exit(128 + number)
 
 
 def usage() -> str:

@@ -51,8 +51,8 @@ def check_access(url: str, trusted: str) -> None:
         is_open = _answers(stranger, with_certificate=CERTIFICATE in options)
     if is_open:
         raise SettingsError(
-            f"Redis at {redact(url)} lets in anyone without a password, and {host} is not this machine: who reaches it "
-            "can read, forge and delete jobs. Set a password there (requirepass, or an ACL without an open default "
+            f"Redis at {redact(url)} lets in anyone without a password, and {host} is no loopback address: who reaches "
+            "it can read, forge and delete jobs. Set a password there (requirepass, or an ACL without an open default "
             "user) and put it into SEEDMILL_REDIS_URL; or, if nobody else is on that network, set "
             f"SEEDMILL_REDIS_TRUSTED_HOSTS={host}"
         )

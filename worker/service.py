@@ -15,7 +15,6 @@ import gc
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -91,9 +90,6 @@ class Service:
 
     def run(self) -> int:
         """Start, serve until told to stop, end in order; returns the exit status."""
-        signal.signal(
-            signal.SIGTERM, _leave
-        )  # until the queue is served; process 1 of a container ignores it otherwise
         try:
             self._windows.open()
             self.check_queue()
@@ -323,7 +319,3 @@ class Service:
         thread = threading.Thread(target=leave, daemon=True)
         thread.start()
         thread.join(LEAVE_S)
-
-
-def _leave(number: int, _: FrameType | None) -> None:
-    sys.exit(128 + number)

@@ -130,7 +130,7 @@ class WorkerSettings(ProducerSettings, StorageSettings):
     """File that the worker writes every second while it works, for python -m worker health."""
 
     redis_trusted_hosts: Annotated[str, AfterValidator(_hosts)] = ""
-    """Hosts whose Redis may be open to anyone, between commas, * for all; this machine's own always may."""
+    """Hosts whose Redis may be open to anyone, between commas, * for all; one at a loopback address always may."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least level of log lines that are written."""

@@ -82,6 +82,7 @@ def submit(
     with sending_spans(), Client(redis_url) as client:
         job = client.submit(checked, job_id=job_id, priority=priority, force=force)
         if wait:
+            render.remark_on_workers(client, job)
             _finish(job, timeout, as_json=as_json, presigner=presigner)
         elif as_json:
             render.print_json(job.to_dict())
@@ -89,6 +90,7 @@ def submit(
             print(job.id)
         else:
             render.print_job(job)
+            render.remark_on_workers(client, job)
             if not job.status.is_terminal:
                 render.console(stderr=True).print(f"[dim]follow it with: seedmill wait {job.id}[/]")
 
@@ -98,7 +100,11 @@ def status(job_id: JobId, as_json: AsJson = False, redis_url: RedisUrl = None) -
     """Show a job's status and counts."""
     with Client(redis_url) as client:
         job = client.get(job_id)
-    render.print_json(job.to_dict()) if as_json else render.print_job(job)
+        if as_json:
+            render.print_json(job.to_dict())
+        else:
+            render.print_job(job)
+            render.remark_on_workers(client, job)
 
 
 @app.command()
@@ -112,7 +118,9 @@ def wait(
     """Wait for a job with a progress bar, then show its results."""
     presigner = _presigner() if urls else None
     with Client(redis_url) as client:
-        _finish(client.get(job_id), timeout, as_json=as_json, presigner=presigner)
+        job = client.get(job_id)
+        render.remark_on_workers(client, job)
+        _finish(job, timeout, as_json=as_json, presigner=presigner)
 
 
 @app.command()
@@ -199,7 +207,8 @@ def _finish(job: Job, timeout: float | None, *, as_json: bool, presigner: Presig
         render.print_job(job, stderr=not on_terminal)  # in a pipe the results alone
         render.print_results(job.results(), limit=render.SHOWN_ROWS, presigner=presigner)
         if on_terminal and job.counts.total > render.SHOWN_ROWS:
-            render.console(stderr=True).print(f"[dim]these are the first; all: seedmill results {job.id}[/]")
+            more = f"seedmill results {job.id}{' --urls' if presigner else ''}"
+            render.console(stderr=True).print(f"[dim]these are the first; all: {more}[/]")
     if job.status is not JobStatus.SUCCEEDED:
         raise typer.Exit(EXIT_FAILED)
 

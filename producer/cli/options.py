@@ -13,5 +13,5 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Timeout = Annotated[
     float | None, typer.Option("--timeout", min=0, help="Seconds to wait at most; without it, for ever.")
 ]
-Urls = Annotated[bool, typer.Option("--urls", help='Add a presigned URL of each picture (pip install "seedmill[s3]").')]
+Urls = Annotated[bool, typer.Option("--urls", help="Add a presigned URL of each picture; needs boto3.")]
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from producer.client import Job
+from producer.client import Client, Job
 from producer.dead import DeadLetter
 from producer.errors import JobTimeout
 from producer.job import Counts, JobRecord
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 SHOWN_ROWS = 20
 """Results shown on a terminal at the end of a wait; ``seedmill results`` shows all."""
+
+START_A_WORKER = "python -m worker run, or docker compose up worker"
 
 STYLES = {"succeeded": "green", "failed": "red", "canceled": "yellow", "expired": "yellow"}
 
@@ -167,10 +169,16 @@ def print_queue(status: QueueStatus) -> None:
     out.print(f"{waiting} waiting ({status.interactive} interactive), {status.held} held by workers, {workers} seen")
     out.print(f"{jobs} not ended{age}, {dead}")
     if not status.workers:
-        out.print("  nothing is done until a worker is started: python -m worker run", markup=False)
+        out.print(f"  nothing is done until one is started: {START_A_WORKER}", markup=False)
     for worker in status.workers:
         place = f"{worker.get('host')} process {worker.get('pid')}"
         out.print(f"  {place}, {worker.get('device')}, model {worker.get('model_id')}", markup=False)
+
+
+def remark_on_workers(client: Client, job: Job) -> None:
+    """Say on standard error if nobody is there who would go on with a job."""
+    if not job.status.is_terminal and not client.queue().workers:
+        console(stderr=True).print(f"[yellow]no worker is seen, so nothing is done: {START_A_WORKER}[/]")
 
 
 def progress_bar(label: str, total: int, *, guess: bool = True) -> tuple[Progress, Any]:

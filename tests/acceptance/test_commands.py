@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+import redis
 from PIL import Image
 
 from producer import Client, records
@@ -22,6 +23,7 @@ from producer.message import ChunkMessage
 from tests.support import clean_environment, one_line, run_python, run_seedmill, run_worker_command
 from worker.errors import BucketMissing
 from worker.local.process import Process, free_port
+from worker.local.servers import start_valkey
 from worker.local.stack import Endpoints
 from worker.storage import ObjectStore
 
@@ -442,3 +444,31 @@ def test_pictures_carry_their_story(environment: dict[str, str], endpoints: Endp
     info = Image.open(io.BytesIO(store.get(image_key(str(result.model_id), 42)))).info
     assert info["parameters"].startswith(f"{result.caption}\n")
     assert json.loads(info["seedmill"])["model"]["id"] == result.model_id
+
+
+def test_who_waits_is_told_that_no_worker_is_there(quiet: Endpoints) -> None:
+    environment = quiet.environment()
+    waited = run_seedmill("submit", "1", "--id", "alone", "--wait", "--timeout", "1", environment=environment)
+    for done in (
+        waited,
+        run_seedmill("status", "alone", environment=environment),
+        run_seedmill("wait", "alone", "--timeout", "1", environment=environment),
+    ):
+        assert "no worker is seen, so nothing is done: python -m worker run" in done.stderr
+    run_seedmill("cancel", "alone", environment=environment)
+    assert "no worker" not in run_seedmill("status", "alone", environment=environment).stderr
+
+
+def test_a_redis_that_asks_for_a_password_is_told_as_such(tmp_path: Path) -> None:
+    server = start_valkey(tmp_path / "data", tmp_path)
+    try:
+        redis.Redis(port=server.port).config_set("requirepass", "secret")
+        for url, says in (
+            (f"redis://127.0.0.1:{server.port}/0", "asks for a password, and the URL (SEEDMILL_REDIS_URL) has none"),
+            (f"redis://:wrong@127.0.0.1:{server.port}/0", "refused the user or password"),
+        ):
+            done = run_seedmill("queue", "--redis-url", url)
+            assert done.returncode == 3
+            assert says in done.stderr
+    finally:
+        server.process.stop()

@@ -214,6 +214,18 @@ def test_a_worker_that_crashes_comes_back(stack: Project) -> None:
     assert submit(stack, "5")["status"] == "succeeded"
 
 
+@pytest.mark.parametrize("after_s", [0.1, 0.5, 1.0, 2.0])
+def test_a_worker_that_only_just_starts_can_be_stopped(stack: Project, after_s: float) -> None:
+    (worker,) = stack.containers("worker")
+    stack("stop", "worker")
+    docker("start", worker["ID"])
+    time.sleep(after_s)
+    docker("stop", "--time", "30", worker["ID"])
+    code = docker("inspect", "--format", "{{.State.ExitCode}}", worker["ID"]).strip()
+    stack.up()
+    assert code in ("0", "143"), "it was killed, since it had not heard"
+
+
 def test_what_the_store_is_made_of_lets_in_nobody_without_the_key(stack: Project) -> None:
     job = submit(stack, "11")
     (s3,) = stack.containers("s3")

@@ -91,8 +91,9 @@ def test_what_opens_in_part_is_closed_again(tmp_path: Path) -> None:
     path.mkdir()
     (path / "in the way").touch()
     windows = Windows(WorkerSettings.load(heartbeat_file=path))
-    with pytest.raises(FileError):
+    with pytest.raises(SetupError, match="SEEDMILL_HEARTBEAT_FILE"):
         windows.open()
+    windows.close()
 
 
 def test_what_nobody_has_asked_redis_for_is_no_number() -> None:

@@ -76,7 +76,8 @@ class Heartbeat:
     def end(self) -> None:
         """Remove the file: the worker ends."""
         if self._path:
-            self._path.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._path.unlink()
 
 
 @dataclass(frozen=True, slots=True)

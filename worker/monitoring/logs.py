@@ -13,6 +13,8 @@ import structlog
 
 from worker.settings import WorkerSettings
 
+FIRST = ("timestamp", "level", "action", "event")
+
 
 def configure(settings: WorkerSettings) -> None:
     """Set up structlog and the standard library's logging, on standard error."""
@@ -37,6 +39,7 @@ def configure(settings: WorkerSettings) -> None:
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
+            _put_first_what_is_read_first,
             renderer,
         ],
     )
@@ -52,3 +55,9 @@ def _name_library(_: object, __: str, event: structlog.typing.EventDict) -> stru
     """Give a line that is none of ours the action that it lacks."""
     event.setdefault("action", "library")
     return event
+
+
+def _put_first_what_is_read_first(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Return the line in the order of its reader: when, how bad, what; then everything else."""
+    first = {name: event.pop(name) for name in FIRST if name in event}
+    return {**first, **event}

@@ -1,4 +1,4 @@
-"""The worker's spans, by OpenTelemetry's conventions for messaging where these fit; needs the extra ``seedmill[otel]``.
+"""The worker's spans, by OpenTelemetry's conventions for messaging where these fit; needs the extra ``otel``.
 
 A chunk continues the trace that its job was submitted in. A batch mixes jobs, so it is a trace of its own with a link
 to each chunk that has seeds in it. The publication of a seed belongs to the chunk that wanted it first, and links to

@@ -12,7 +12,7 @@ import structlog
 
 from producer import __version__
 from worker import duties
-from worker.errors import FileError
+from worker.errors import FileError, SetupError
 from worker.model.generated import ModelInfo
 from worker.monitoring import metrics
 from worker.monitoring.heartbeat import Heartbeat, State
@@ -52,9 +52,12 @@ class Windows:
         """Let others look in: the worker starts.
 
         Raises:
-            FileError, SetupError: the file cannot be written, or the port cannot be listened on.
+            SetupError: the file cannot be written, or the port cannot be listened on.
         """
-        self.heartbeat.begin(State.STARTING)
+        try:
+            self.heartbeat.begin(State.STARTING)
+        except FileError as error:
+            raise SetupError(f"the heartbeat (SEEDMILL_HEARTBEAT_FILE): {error}") from error
         self._beating.start()
         host, port = self._settings.metrics_host, self._settings.metrics_port
         if port:
