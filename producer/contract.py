@@ -18,7 +18,10 @@ TASK_NAME = "seedmill.generate"
 QUEUE = "seedmill"
 """Celery queue, which is also the name of the Redis list that is taken from first."""
 
-LANES = (QUEUE, *(f"{QUEUE}\x06\x16{priority}" for priority in (3, 6, 9)))
+PRIORITIES = (0, 3, 6, 9)
+"""Celery's priorities on Redis, the most urgent first."""
+
+LANES = tuple(f"{QUEUE}\x06\x16{priority}" if priority else QUEUE for priority in PRIORITIES)
 """Redis lists of the queue by urgency, named as kombu names those of Celery's priorities 0, 3, 6 and 9 on Redis."""
 
 WAKE = "wake"
@@ -27,7 +30,7 @@ WAKE = "wake"
 TICKET_PREFIX = "job "
 """Before a job's id: its ticket, which stands in the lane for all chunks of the job that are not sent yet."""
 
-BEHIND_KEYS = tuple(f"seedmill:behind:{priority}" for priority in (0, 3, 6, 9))
+BEHIND_KEYS = tuple(f"seedmill:behind:{priority}" for priority in PRIORITIES)
 """Hashes, one a lane: by the id of each job with a ticket there, how many chunks it stands for beyond the next one."""
 
 MAX_MESSAGE_BYTES = 1_000_000

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from producer.errors import ExtraMissing, InvalidUri, SettingsError
-from producer.redaction import hide_credentials
+from producer.redaction import hide_credentials, one_line
 from producer.settings import MAX_URL_TTL_S, PresignSettings, reveal
 
 try:
@@ -90,8 +90,8 @@ class Presigner:
         except (NoCredentialsError, PartialCredentialsError) as error:
             raise SettingsError("no keys to sign URLs with: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from error
         except (BotoCoreError, ValueError) as error:
-            reason = hide_credentials(" ".join(str(error).split()))
-            raise SettingsError(f"URLs of {self._endpoint or 'AWS S3'} cannot be signed: {reason}") from error
+            where = self._endpoint or "AWS S3"
+            raise SettingsError(f"URLs of {where} cannot be signed: {one_line(error)}") from error
 
 
 def _public_endpoint(settings: PresignSettings) -> str | None:

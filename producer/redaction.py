@@ -15,6 +15,11 @@ def redact(url: str) -> str:
     return f"{scheme}://{user.partition(':')[0]}:***@{place}" if separator else f"***@{place}"
 
 
+def one_line(error: Exception) -> str:
+    """Return what an error of a library says, in one line and without passwords."""
+    return hide_credentials(" ".join(str(error).split()))
+
+
 def hide_credentials(text: str) -> str:
     """Return ``text`` without the passwords of the URLs in it, even of those that lack their scheme."""
     return re.sub(r"((?:\w+://)?[^\s/:@]*):\S*@", r"\1:***@", text)

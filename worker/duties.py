@@ -15,7 +15,6 @@ from producer.queue import parse_queue_status, queue_status
 from producer.reconcile import looks_complete, reconcile
 from worker.manifest import ManifestWriter
 from worker.monitoring import metrics
-from worker.monitoring.heartbeat import BEAT_S as FILE_BEAT_S
 from worker.monitoring.heartbeat import Heartbeat
 from worker.queue.ledger import Ledger
 from worker.results import Recorder
@@ -53,7 +52,7 @@ def heartbeat(ledger: Ledger, facts: Mapping[str, Any]) -> Routine:
 
 def heartbeat_file(heartbeat: Heartbeat) -> Routine:
     """Say so to the file system as well, where nothing of Redis is needed."""
-    return Routine("heartbeat file", FILE_BEAT_S, heartbeat.beat)
+    return Routine("heartbeat file", BEAT_S, heartbeat.beat)
 
 
 def queue_metrics(client: redis.Redis) -> Routine:
@@ -69,13 +68,10 @@ def queue_metrics(client: redis.Redis) -> Routine:
             metrics.show_queue(parse_queue_status(answer))
             if not text:
                 connection.set(QUEUE_SEEN_KEY, json.dumps(answer), px=int(QUEUE_METRICS_S * 1000))
-        except redis.ResponseError as error:
-            if not takes_no_writes(error):
+        except Exception as error:
+            if not takes_no_writes(error):  # else what was read is shown
                 metrics.show_queue(None)
             metrics.REDIS_UP.set(0)
-            raise
-        except Exception:
-            metrics.show_queue(None)
             raise
 
     return Routine("queue metrics", QUEUE_METRICS_S, look)

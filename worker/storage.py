@@ -27,7 +27,7 @@ from botocore.exceptions import (
     PartialCredentialsError,
 )
 
-from producer.redaction import hide_credentials
+from producer.redaction import one_line
 from producer.settings import reveal
 from worker.errors import BucketMissing, ObjectMissing, StorageError, StorageUnreachable
 from worker.s3.objects import MISSING, Objects, open_objects
@@ -233,11 +233,11 @@ class ObjectStore:
             raise StorageError(f"no keys for {self.where}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from error
         except UNREACHABLE as error:
             raise StorageUnreachable(
-                f"{self.where} cannot be reached ({_one_line(error)}): is it running there? "
+                f"{self.where} cannot be reached ({one_line(error)}): is it running there? "
                 "If it is elsewhere, correct AWS_ENDPOINT_URL_S3"
             ) from error
         except (BotoCoreError, ValueError) as error:
-            raise StorageError(f"{self.where} cannot be used: {_one_line(error)}") from error
+            raise StorageError(f"{self.where} cannot be used: {one_line(error)}") from error
 
     def _refusal(self, code: str, error: ClientError, key: str) -> StorageError:
         if code in WRONG_KEYS:
@@ -258,16 +258,12 @@ class ObjectStore:
                 "correct AWS_REGION or AWS_ENDPOINT_URL_S3"
             )
         if status >= SERVER_ERROR or status in PASSING_STATUS or code in PASSING_CODES:
-            return StorageUnreachable(f"{self.where} is in trouble: {_one_line(error)}")
-        return StorageError(f"{self.where} refused: {_one_line(error)}")
+            return StorageUnreachable(f"{self.where} is in trouble: {one_line(error)}")
+        return StorageError(f"{self.where} refused: {one_line(error)}")
 
 
 def _code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
-
-
-def _one_line(error: Exception) -> str:
-    return hide_credentials(" ".join(str(error).split()))
 
 
 def _config(timeout_s: float, connections: int) -> Config:

@@ -1,14 +1,16 @@
-"""What tests with Celery's own tools share."""
+"""What tests that start and end workers of their own share."""
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 
 import pytest
 from celery import Celery
 
 from producer.contract import QUEUE
-from tests.torture.bench import Bench
+from tests.torture.bench import Bench, kill
 
 
 @pytest.fixture
@@ -19,3 +21,14 @@ def app(bench: Bench) -> Iterator[Celery]:
     app.conf.task_default_queue = QUEUE
     yield app
     app.close()
+
+
+@pytest.fixture
+def no_worker_left(bench: Bench) -> Iterator[None]:
+    """End the test without workers, without messages and without dead letters."""
+    yield
+    for process in bench.workers:
+        if process.exit_status is None:
+            os.kill(process.pid, signal.SIGCONT)
+            kill(process)
+    bench.redis.flushall()

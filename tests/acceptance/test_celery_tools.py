@@ -18,25 +18,17 @@ from producer.contract import LANES, QUEUE, TASK_NAME, JobStatus
 from producer.reconcile import reconcile
 from tests.acceptance.remote import TIMEOUT_S, Monitor, ask, hears, name_of, start
 from tests.monitoring import scrape, value
-from tests.torture.bench import Bench, kill, wait_until
+from tests.torture.bench import Bench, wait_until
 from tests.torture.stand_in import Plan
 from worker.local.process import Process, free_port
 from worker.local.stack import SECRET_KEY
 from worker.queue.control import MOST_IDS, NOT_HERE
 
+pytestmark = pytest.mark.usefixtures("no_worker_left")
+
 Fresh = Callable[[int], range]
 
 PASSWORD = "correct-horse-battery"  # of a server that this test starts
-
-
-@pytest.fixture(autouse=True)
-def no_worker_left(bench: Bench) -> Iterator[None]:
-    """End each test without workers and without messages."""
-    yield
-    for process in bench.workers:
-        if process.exit_status is None:
-            kill(process)
-    bench.redis.flushall()
 
 
 @pytest.fixture

@@ -9,16 +9,18 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from producer.client import Job
 from producer.contract import JobStatus, Priority, facts_key
 from producer.job import Counts
-from tests.torture.bench import Bench, kill, wait_until
+from tests.torture.bench import Bench, wait_until
 from tests.torture.stand_in import STAGES, Plan
 from worker.service import EXIT_HUNG
+
+pytestmark = pytest.mark.usefixtures("no_worker_left")
 
 Fresh = Callable[[int], range]
 
@@ -27,17 +29,6 @@ REDELIVERY_S = 5.0
 
 LATEST_S = 30.0
 """What is promised of any other."""
-
-
-@pytest.fixture(autouse=True)
-def no_worker_left(bench: Bench) -> Iterator[None]:
-    """End each test without workers and without dead letters."""
-    yield
-    for process in bench.workers:
-        if process.exit_status is None:
-            os.kill(process.pid, signal.SIGCONT)
-            kill(process)
-    bench.redis.flushall()
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -15,21 +15,13 @@ from celery import Celery
 
 from producer.contract import QUEUE, TASK_NAME
 from tests.acceptance.remote import TIMEOUT_S, name_of, start
-from tests.torture.bench import Bench, kill, wait_until
+from tests.torture.bench import Bench, wait_until
 from tests.torture.stand_in import Plan
 from worker.local.process import Process, free_port
 
+pytestmark = pytest.mark.usefixtures("no_worker_left")
+
 Fresh = Callable[[int], range]
-
-
-@pytest.fixture(autouse=True)
-def no_worker_left(bench: Bench) -> Iterator[None]:
-    """End each test without workers and without messages."""
-    yield
-    for process in bench.workers:
-        if process.exit_status is None:
-            kill(process)
-    bench.redis.flushall()
 
 
 class Flower:

@@ -17,7 +17,6 @@ from pathlib import Path
 from worker.errors import SetupError
 from worker.files import write_atomically
 
-BEAT_S = 1.0
 HUNG_S = 60.0
 """Seconds without a turn of the loop after which it counts as hung."""
 
@@ -69,8 +68,8 @@ class Heartbeat:
 
     def begin(self, state: State) -> None:
         """Enter a state, and say so at once."""
-        self.state = state
         self.turned()
+        self.state = state
         self.beat()
 
     def end(self) -> None:

@@ -23,7 +23,7 @@ from prometheus_client import (
     start_http_server,
 )
 
-from producer.contract import LANES, SeedStatus
+from producer.contract import PRIORITIES, SeedStatus
 from producer.queue import QueueStatus
 from worker.errors import SetupError
 
@@ -35,7 +35,6 @@ for collector in (ProcessCollector, PlatformCollector, GCCollector):
 STAGES = ("queue", "generate", "encode", "put_image", "put_metadata")
 CHUNK_OUTCOMES = ("finished", "given_back", "dropped", "refused")
 RETRIED = ("death", "delivery", "batch", "redis", "storage")
-PRIORITIES = ("0", "3", "6", "9")
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -57,12 +56,8 @@ CACHED = _counter("seeds_cached", "Seeds answered from what is published, withou
 COALESCED = _counter("seeds_coalesced", "Seeds that joined the same seed, which was on its way already.")
 CHUNKS = _counter("chunks", "Messages by what became of them here.", "outcome", CHUNK_OUTCOMES)
 RETRIES = _counter(
-    "retries",
-    "What was tried again: chunks after a death, chunks given back, parts of batches, calls.",
-    "of",
+    "retries", "What was tried again: chunks after a death, chunks given back, parts of batches, calls.", "of", RETRIED
 )
-for retried in RETRIED:
-    RETRIES.labels(retried)
 DEAD_LETTERS = _counter("dead_letters_written", "Dead letters that this worker has written.")
 BATCH_SEEDS = Histogram(
     "seedmill_batch_seeds",
@@ -124,7 +119,7 @@ def count_chunk(succeeded: int, failed: int, canceled: int, cached: int) -> None
 def show_queue(status: QueueStatus | None) -> None:
     """Show the queue as it is in Redis; ``None``: Redis does not answer, so nobody knows."""
     REDIS_UP.set(status is not None)
-    lanes = status.lanes if status else [math.nan] * len(LANES)
+    lanes = status.lanes if status else [math.nan] * len(PRIORITIES)
     for priority, messages in zip(PRIORITIES, lanes, strict=True):
         QUEUE_MESSAGES.labels(priority).set(messages)
     values: tuple[float, ...] = (math.nan,) * len(OF_REDIS)

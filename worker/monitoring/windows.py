@@ -75,12 +75,9 @@ class Windows:
 
     def serving(self) -> None:
         """Say that messages are taken."""
-        if self.heartbeat.state is not State.STARTING:  # a signal came first
-            return
-        self.heartbeat.turned()
-        self.heartbeat.state = State.SERVING
-        with suppress(FileError):  # the routine tries again
-            self.heartbeat.beat()
+        if self.heartbeat.state is State.STARTING:  # else a signal came first
+            with suppress(FileError):  # the routine tries again
+                self.heartbeat.begin(State.SERVING)
 
     def stopping(self) -> None:
         """Say that no more are taken; called from a signal handler, so that no lock may be taken."""

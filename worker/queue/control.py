@@ -91,19 +91,20 @@ class RemoteControl:
 
     def add_consumer(self, state: Any, queue: str, **_: Any) -> Answer:
         """Take messages again after :meth:`cancel_consumer`."""
-        if queue != QUEUE:
-            return {"error": f"{shorten(queue)}: this worker takes from {QUEUE!r} alone"}
-        state.consumer.call_soon(state.consumer.add_task_queue, queue)
-        self.paused = False
-        return {"ok": f"add consumer {queue}"}
+        return self._consume(state, state.consumer.add_task_queue, queue, f"add consumer {queue}", paused=False)
 
     def cancel_consumer(self, state: Any, queue: str, **_: Any) -> Answer:
         """Take no more messages until told otherwise, and finish those that were taken."""
+        return self._consume(
+            state, state.consumer.cancel_task_queue, queue, f"no longer consuming from {queue}", paused=True
+        )
+
+    def _consume(self, state: Any, call: Callable[[str], object], queue: str, said: str, *, paused: bool) -> Answer:
         if queue != QUEUE:
             return {"error": f"{shorten(queue)}: this worker takes from {QUEUE!r} alone"}
-        state.consumer.call_soon(state.consumer.cancel_task_queue, queue)
-        self.paused = True
-        return {"ok": f"no longer consuming from {queue}"}
+        state.consumer.call_soon(call, queue)
+        self.paused = paused
+        return {"ok": said}
 
     def _revoke(self, ids: Iterable[str]) -> Answer:
         told: dict[Cancellation, list[str]] = {}

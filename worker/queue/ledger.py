@@ -271,9 +271,8 @@ class Ledger:
         self._redis.close()
 
     def _room(self) -> Room:
-        loads = self._held.values()
-        urgent = sum(load.seeds for load in loads if load.is_urgent)
-        return Room(self.seeds - sum(load.seeds for load in loads), self.seeds - urgent)
+        urgent = sum(load.seeds for load in self._held.values() if load.is_urgent)
+        return Room(self.seeds - self.held_seeds, self.seeds - urgent)
 
     def _let_go(self, tag: str, *, back: bool) -> None:
         with self._lock:

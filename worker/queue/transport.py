@@ -218,8 +218,7 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]  # kombu has no ty
     """The transport; its option ``ledger`` is the worker's."""
 
     Channel = Channel
-    _looks: Any = None
-    _turns: Any = None
+    _repeated: tuple[Any, ...] = ()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -228,12 +227,10 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]  # kombu has no ty
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         """Have the loop look for urgent messages as well."""
         super().register_with_event_loop(connection, loop)
-        if Transport._looks is not None:  # those of a connection before this one
-            Transport._looks.cancel()
-        Transport._looks = loop.call_repeatedly(CROWDED_S, self.cycle.look)
-        if Transport._turns is not None:
-            Transport._turns.cancel()
-        Transport._turns = loop.call_repeatedly(TURN_S, self.client.transport_options["turned"])
+        for timer in Transport._repeated:  # those of a connection before this one
+            timer.cancel()
+        calls = ((CROWDED_S, self.cycle.look), (TURN_S, self.client.transport_options["turned"]))
+        Transport._repeated = tuple(loop.call_repeatedly(seconds, call) for seconds, call in calls)
 
     def establish_connection(self) -> Any:
         """Connect; wait here for a Redis that does not answer or takes no writes.
