@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from producer.contract import JobStatus, Priority, SeedStatus
     from producer.dead import DeadLetter
     from producer.errors import (
+        AccessError,
         DeadLetterError,
         DeadLetterNotFound,
         ExtraMissing,
+        Forbidden,
         InvalidJobId,
         InvalidSeed,
         InvalidUri,
@@ -34,12 +36,15 @@ if TYPE_CHECKING:
         JobNotFound,
         JobTimeout,
         QueueError,
+        QueueFull,
         QueueRefused,
         QueueUnreachable,
+        RateLimited,
         ReplayRefused,
         ResultsLost,
         SeedmillError,
         SettingsError,
+        Unauthorized,
     )
     from producer.job import Counts
     from producer.message import SeedResult
@@ -49,6 +54,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AccessError",
     "AsyncClient",
     "AsyncJob",
     "Client",
@@ -57,6 +63,7 @@ __all__ = [
     "DeadLetterError",
     "DeadLetterNotFound",
     "ExtraMissing",
+    "Forbidden",
     "InvalidJobId",
     "InvalidSeed",
     "InvalidUri",
@@ -69,9 +76,11 @@ __all__ = [
     "JobTimeout",
     "Priority",
     "QueueError",
+    "QueueFull",
     "QueueRefused",
     "QueueStatus",
     "QueueUnreachable",
+    "RateLimited",
     "Reconciliation",
     "ReplayRefused",
     "ResultsLost",
@@ -79,6 +88,7 @@ __all__ = [
     "SeedStatus",
     "SeedmillError",
     "SettingsError",
+    "Unauthorized",
 ]
 
 _HOMES = {

@@ -15,12 +15,17 @@
     |-- DeadLetterError
     |   |-- DeadLetterNotFound  (also LookupError)
     |   `-- ReplayRefused
+    |-- AccessError
+    |   |-- Unauthorized   (also PermissionError)
+    |   `-- Forbidden      (also PermissionError)
     `-- QueueError
         |-- QueueUnreachable  (also ConnectionError)
-        `-- QueueRefused
+        |-- QueueRefused
+        |-- QueueFull
+        `-- RateLimited
 
 Messages name the value that was wrong and what to do. Errors of the Redis client are translated at the boundary
-(producer/connection.py) and kept as the cause.
+(producer/connection.py) and kept as the cause. Over HTTP each travels as a problem (producer/problems.py).
 """
 
 from __future__ import annotations
@@ -124,6 +129,18 @@ class ReplayRefused(DeadLetterError):
     """A dead letter cannot be sent again; the message says why, and it stays where it is."""
 
 
+class AccessError(SeedmillError):
+    """The HTTP API does not let this caller do that."""
+
+
+class Unauthorized(AccessError, PermissionError):
+    """No API key was given, or one that is not known (any more)."""
+
+
+class Forbidden(AccessError, PermissionError):
+    """The API key lacks the scope that this needs."""
+
+
 class QueueError(SeedmillError):
     """The queue could not do what was asked."""
 
@@ -134,3 +151,23 @@ class QueueUnreachable(QueueError, ConnectionError):
 
 class QueueRefused(QueueError):
     """Redis or Valkey answered with a refusal: wrong password, missing right, or out of memory."""
+
+
+class QueueFull(QueueError):
+    """The queue, or this caller's share of it, holds as much as it may; nothing was enqueued.
+
+    ``retry_after_s`` is when there should be room, as far as that can be told.
+    """
+
+    def __init__(self, message: str, retry_after_s: int, *, share: bool = False) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+        self.problem = "share-full" if share else "queue-full"
+
+
+class RateLimited(QueueError):
+    """This caller asks more often than it may; ``retry_after_s`` is when it may again."""
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
