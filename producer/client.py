@@ -17,6 +17,7 @@ from producer.contract import JobStatus, Priority
 from producer.dead import DeadLetter
 from producer.errors import JobConflict, JobFailed, JobNotFound
 from producer.job import JobRecord, JobView
+from producer.lua import Call
 from producer.message import SeedResult, decode_chunk_results
 from producer.pace import Pace
 from producer.queue import QueueStatus, parse_queue_status, queue_status
@@ -194,7 +195,7 @@ class Client:
         with translated(self.settings.redis_url):
             return reconcile(self._redis)
 
-    def _run(self, call: records.Call) -> Any:
+    def _run(self, call: Call) -> Any:
         with translated(self.settings.redis_url):
             return self._redis.register_script(call.script)(keys=call.keys, args=call.args)
 

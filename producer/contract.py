@@ -30,8 +30,17 @@ WAKE = "wake"
 TICKET_PREFIX = "job "
 """Before a job's id: its ticket, which stands in the lane for all chunks of the job that are not sent yet."""
 
+TURN_PREFIX = "turn "
+"""Before a tenant: what stands in a lane for all jobs of that tenant, whose tickets are in a list of its own."""
+
+TURNS_KEY_PREFIX = "seedmill:turns:"
+"""Before the number of a lane, a colon and a tenant: the list of the tickets of that tenant's jobs in that lane."""
+
 BEHIND_KEYS = tuple(f"seedmill:behind:{priority}" for priority in PRIORITIES)
-"""Hashes, one a lane: by the id of each job with a ticket there, how many chunks it stands for beyond the next one."""
+"""Hashes, one a lane: by the id of each job with a ticket there, how many chunks it stands for beyond the next one.
+
+By what stands in the lane for a tenant, how many tickets its list has beyond the first.
+"""
 
 MAX_MESSAGE_BYTES = 1_000_000
 """Longest message that a worker opens."""
@@ -62,6 +71,24 @@ CHUNKS_KEY_PREFIX = "seedmill:chunks:"
 SEEDS_KEY_PREFIX = "seedmill:seeds:"
 ACTIVE_KEY = "seedmill:active"
 """Sorted set of the jobs that have not ended: member = job id, score = Redis time of creation in milliseconds."""
+
+JOBS_KEY = "seedmill:jobs"
+"""Sorted set of all jobs that have a record: score = Redis time of creation in milliseconds."""
+
+TENANT_JOBS_KEY_PREFIX = "seedmill:jobs:"
+"""Before a tenant: the same of its jobs alone."""
+
+BACKLOG_KEY = "seedmill:backlog"
+"""Hash of what has not ended, ``seeds`` and ``bytes``, and of seeds that have, ``ended``; a tenant's with its name."""
+
+EVENTS_KEY_PREFIX = "seedmill:events:"
+"""Before a job's id: the stream of its changes, ``chunk`` for one that has ended and ``status`` for a new status."""
+
+CHANGES_CHANNEL = "seedmill:changes"
+"""Channel on which the id of every job is published that changes."""
+
+WEBHOOKS_KEY = "seedmill:webhooks"
+"""Sorted set of ended jobs whose webhook is to be told: score = Redis time in milliseconds from which it is due."""
 
 WORKERS_KEY = "seedmill:workers"
 """Sorted set of workers: member = worker id, score = Redis time in milliseconds until which it counts as alive."""
@@ -166,6 +193,11 @@ def facts_key(job_id: str) -> str:
     return CHUNKS_KEY_PREFIX + job_id
 
 
+def events_key(job_id: str) -> str:
+    """Redis stream of the changes of a job."""
+    return EVENTS_KEY_PREFIX + job_id
+
+
 def seeds_key(job_id: str) -> str:
     """Redis string with the seeds of a job that has not ended (producer/seeds.py: pack)."""
     return SEEDS_KEY_PREFIX + job_id
@@ -174,6 +206,16 @@ def seeds_key(job_id: str) -> str:
 def ticket(job_id: str) -> str:
     """Return what stands in a lane for the chunks of a job that are not sent yet."""
     return TICKET_PREFIX + job_id
+
+
+def turn(tenant: str) -> str:
+    """Return what stands in a lane for all jobs of a tenant."""
+    return TURN_PREFIX + tenant
+
+
+def turns_key(lane: int, tenant: str) -> str:
+    """Redis list of the tickets of a tenant's jobs in the lane of that number."""
+    return f"{TURNS_KEY_PREFIX}{lane}:{tenant}"
 
 
 def held_key(worker_id: str) -> str:

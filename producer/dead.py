@@ -25,8 +25,9 @@ from producer.contract import (
     seeds_key,
 )
 from producer.errors import DeadLetterNotFound, ReplayRefused
+from producer.lua import SCRIPTS, Call
 from producer.message import ChunkMessage
-from producer.records import SCRIPTS, TOMBSTONE_S, Call
+from producer.records import TOMBSTONE_S
 
 KEYS = (DEAD_KEY, DEAD_INDEX_KEY)
 

@@ -5,12 +5,13 @@ Pure reading and arithmetic, shared by the blocking and the asyncio client; it t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from producer.contract import JobStatus, chunk_task_id, result_key
+from producer.contract import JobStatus, Priority, chunk_task_id, result_key
 from producer.errors import JobNotFound, ResultsLost
 from producer.progress import eta_s, seeds_per_s
 
@@ -42,7 +43,8 @@ class JobRecord:
     ``queue_position`` is how many entries of the queue, jobs or single messages, are taken before this job if no others
     come, exact up to 10,000; ``None`` if it is not queued, or that was not asked. ``seeds_per_s`` is how many seeds end
     in a second, as seen over the last half minute to minute, and ``eta_s`` the seconds left at that speed; ``None``
-    where it does not run or none has ended. ``manifest_uri`` is where its manifest is, once it is written.
+    where it does not run or none has ended. ``manifest_uri`` is where its manifest is, once it is written. ``metadata``
+    is what the caller noted, ``webhook`` who is told of the end, and ``tenant`` whose job it is, "" for nobody's.
     """
 
     id: str
@@ -57,6 +59,11 @@ class JobRecord:
     seeds_per_s: float | None = None
     eta_s: float | None = None
     manifest_uri: str | None = None
+    priority: Priority = Priority.INTERACTIVE
+    force: bool = False
+    metadata: Mapping[str, Any] | None = None
+    webhook: str | None = None
+    tenant: str = ""
 
     @classmethod
     def read(cls, job_id: str, answer: Sequence[Any]) -> JobRecord:
@@ -90,6 +97,11 @@ class JobRecord:
             seeds_per_s=speed,
             eta_s=eta_s(counts.total - counts.done, speed),
             manifest_uri=fields.get("manifest_uri"),
+            priority=Priority(fields.get("priority", Priority.INTERACTIVE)),
+            force=fields.get("force") == "1",
+            metadata=json.loads(fields["metadata"]) if "metadata" in fields else None,
+            webhook=fields.get("webhook"),
+            tenant=fields.get("tenant", ""),
         )
 
     def result_key_pages(self) -> Iterator[list[str]]:
@@ -117,6 +129,8 @@ class JobRecord:
             "seeds_per_s": _rounded(self.seeds_per_s, 3),
             "eta_s": _rounded(self.eta_s, 1),
             "manifest_uri": self.manifest_uri,
+            "priority": str(self.priority),
+            "metadata": self.metadata,
         }
 
 
@@ -163,6 +177,16 @@ class JobView:
     def manifest_uri(self) -> str | None:
         """Where the manifest is, some time after a job of several seeds has ended; ``None`` before."""
         return self._record.manifest_uri
+
+    @property
+    def priority(self) -> Priority:
+        """How urgent it is."""
+        return self._record.priority
+
+    @property
+    def metadata(self) -> Mapping[str, Any] | None:
+        """What was given with the submit; ``None`` if nothing was."""
+        return self._record.metadata
 
     @property
     def record(self) -> JobRecord:

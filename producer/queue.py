@@ -22,7 +22,7 @@ from producer.contract import (
     WORKERS_KEY,
     Priority,
 )
-from producer.records import SCRIPTS, Call
+from producer.lua import SCRIPTS, Call
 
 
 @dataclass(frozen=True, slots=True)

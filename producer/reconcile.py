@@ -17,12 +17,13 @@ from typing import Any
 
 import redis
 
-from producer import records
+from producer import attempts, records
 from producer.contract import (
     ACTIVE_KEY,
     BEHIND_KEYS,
     LANES,
     TICKET_PREFIX,
+    TURN_PREFIX,
     WORKERS_KEY,
     Priority,
     chunk_task_id,
@@ -30,7 +31,9 @@ from producer.contract import (
     held_key,
     job_key,
     seeds_key,
+    turns_key,
 )
+from producer.lua import Call
 from producer.queue import parse_queue_status, queue_status
 from producer.seeds import unpack
 
@@ -60,10 +63,11 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What is in the lists: the task ids of messages, and the jobs of tickets."""
+    """What is in the lists: the task ids of messages, and the jobs of tickets; and the tenants that may have jobs."""
 
     tasks: set[str]
     tickets: set[str]
+    tenants: set[str]
 
 
 Extents = Mapping[str, tuple[int, int]]
@@ -74,14 +78,16 @@ def reconcile(client: redis.Redis, *, settle_s: float = SETTLE_S) -> Reconciliat
     """Look through all jobs that have not ended; ``client`` decodes replies to text."""
     jobs, forgotten = active_jobs(client)
     extents = _extents(client, jobs)
-    found = _find(client)
+    tenants = {str(tenant) for _, (tenant,) in _fields(client, jobs, "tenant") if tenant}
+    found = _find(client, tenants)
     republished = _mend_tickets(client, extents, found)
     missing = _missing(client, extents, found)
     if missing:
         time.sleep(settle_s)
         again = {one.job_id: extents[one.job_id] for one in missing}
-        missing &= _missing(client, again, _find(client))
+        missing &= _missing(client, again, _find(client, found.tenants))
     republished += sum(_republish(client, one) for one in sorted(missing, key=lambda m: (m.job_id, m.chunk)))
+    _run(client, records.count_backlog())
     return Reconciliation(len(jobs), republished, forgotten)
 
 
@@ -90,12 +96,10 @@ def looks_complete(client: redis.Redis) -> bool:
 
     Then nothing is missing, unless there are also messages that are none of theirs: foreign, cancelled, or come twice.
     """
-    connection: Any = client
     jobs, _ = active_jobs(client)
     numbers = (numbers for _, numbers in _fields(client, jobs, "chunks", "ended"))
     owed = sum(int(chunks) - int(ended or 0) for chunks, ended in numbers if chunks)
-    call = queue_status()
-    seen = parse_queue_status(connection.register_script(call.script)(keys=call.keys, args=call.args))
+    seen = parse_queue_status(_run(client, queue_status()))
     return seen.waiting + seen.held >= owed
 
 
@@ -110,9 +114,8 @@ def active_jobs(client: redis.Redis) -> tuple[list[str], int]:
     for job, (status, expires_ms) in _fields(client, jobs, "status", "expires_ms"):
         alive = status in ("queued", "running") and now_ms < int(expires_ms)
         (found if alive else gone).append(job)
-    if gone:
-        connection.zrem(ACTIVE_KEY, *gone)
-    return found, len(gone)
+    forgotten = sum(int(_run(client, records.expire_jobs(gone[n : n + PAGE]))) for n in range(0, len(gone), PAGE))
+    return found, forgotten
 
 
 def _extents(client: redis.Redis, jobs: list[str]) -> Extents:
@@ -153,28 +156,53 @@ def _mend_tickets(client: redis.Redis, extents: Extents, found: Found) -> int:
     Whether they are is looked at again in the step that mends them. Returns the chunks that were lost.
     """
     connection: Any = client
-    counts = {job: int(behind) for key in BEHIND_KEYS for job, behind in connection.hgetall(key).items()}
+    behind = {name: int(count) for key in BEHIND_KEYS for name, count in connection.hgetall(key).items()}
+    turns = {name for name in behind if name.startswith(TURN_PREFIX)}
+    counts = {job: count for job, count in behind.items() if job not in turns}
+    tenants = found.tenants | {name.removeprefix(TURN_PREFIX) for name in turns}
     doubtful = (counts.keys() | found.tickets) - extents.keys()
     for job, (chunks, sent) in extents.items():
         if sent < chunks and (job not in found.tickets or counts.get(job, 0) != chunks - sent - 1):
             doubtful.add(job)
-    calls = [records.mend_ticket(job) for job in sorted(doubtful)]
-    return sum(int(connection.register_script(call.script)(keys=call.keys, args=call.args)) for call in calls)
+    republished = sum(int(_run(client, records.mend_ticket(job))) for job in sorted(doubtful))
+    for tenant in sorted(tenants):
+        _run(client, records.mend_turn(tenant))
+    return republished
 
 
-def _find(client: redis.Redis) -> Found:
-    """Read everything that waits, and then what is held, since that is the way that messages go."""
+def _find(client: redis.Redis, tenants: set[str]) -> Found:
+    """Read everything that waits, and then what is held, since that is the way that messages go.
+
+    Lists of tenants are read that are given, or have a turn.
+    """
     connection: Any = client
-    found = Found(set(), set())
+    found = Found(set(), set(), set(tenants))
     for lane in LANES:
-        start = 0
-        while page := connection.lrange(lane, start, start + PAGE - 1):
-            found.tickets.update(text.removeprefix(TICKET_PREFIX) for text in page if text.startswith(TICKET_PREFIX))
+        for page in _pages(client, lane):
+            found.tickets.update(_without(TICKET_PREFIX, page))
+            found.tenants.update(_without(TURN_PREFIX, page))
             found.tasks.update(_read_ids(page))
-            start += len(page)
+    for tenant in found.tenants:
+        for number in range(len(LANES)):
+            for page in _pages(client, turns_key(number, tenant)):
+                found.tickets.update(_without(TICKET_PREFIX, page))
     for worker in _workers(client):
         found.tasks.update(_read_ids(connection.hvals(held_key(worker))))
     return found
+
+
+def _pages(client: redis.Redis, key: str) -> Iterator[list[str]]:
+    """Yield what is in a list."""
+    connection: Any = client
+    start = 0
+    while page := connection.lrange(key, start, start + PAGE - 1):
+        yield page
+        start += len(page)
+
+
+def _without(prefix: str, texts: list[str]) -> Iterator[str]:
+    """Yield those texts that begin so, without that."""
+    return (text.removeprefix(prefix) for text in texts if text.startswith(prefix))
 
 
 def _read_ids(texts: list[str]) -> Iterator[str]:
@@ -201,5 +229,9 @@ def _republish(client: redis.Redis, missing: Missing) -> int:
     except ValueError:  # an older version packed otherwise; others are looked after all the same
         return 0
     message = records.message_of(missing.job_id, seeds, missing.chunk, chunk_size=size, priority=priority)
-    call = records.republish_chunk(message)
-    return int(connection.register_script(call.script)(keys=call.keys, args=call.args))
+    return int(_run(client, attempts.republish_chunk(message)))
+
+
+def _run(client: redis.Redis, call: Call) -> Any:
+    connection: Any = client
+    return connection.register_script(call.script)(keys=call.keys, args=call.args)

@@ -1,7 +1,7 @@
 """The job record in Redis: every step of its life is one Lua script, so that no reader sees half of one.
 
-Calls are described here and carried out by the clients (blocking or asyncio) and by the worker. The scripts lie in
-producer/scripts/; all of them take the time from the Redis server.
+Calls are described here and carried out by the clients (blocking or asyncio) and by the worker, whose own are in
+producer/chunks.py. The scripts lie in producer/scripts/; all of them take the time from the Redis server.
 """
 
 from __future__ import annotations
@@ -9,117 +9,65 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from importlib.resources import files
+from typing import Any, NamedTuple
 
 from producer.contract import (
     ACTIVE_KEY,
+    BACKLOG_KEY,
     BEHIND_KEYS,
-    DEAD_INDEX_KEY,
-    DEAD_KEY,
-    HELD_KEY_PREFIX,
-    KNOWN_BLOCK,
+    JOBS_KEY,
     LANES,
     MANIFESTS_KEY,
-    MAX_DEAD_LETTERS,
     QUEUE,
+    TENANT_JOBS_KEY_PREFIX,
     WAKE,
-    WORKERS_KEY,
+    JobStatus,
     Priority,
     chunk_task_id,
+    events_key,
     facts_key,
     is_id,
     job_key,
-    known_prefix,
     result_key,
     seeds_key,
     ticket,
 )
-from producer.errors import JobNotFound
+from producer.errors import JobNotFound, SettingsError
+from producer.job import JobRecord
+from producer.lua import SCRIPTS, Call
 from producer.message import ChunkMessage, revoked_result
-from producer.seeds import pack
+from producer.seeds import pack, shorten
 
 MAX_PLACE = 10_000
 """Entries of a lane among which a job's place is looked for; Redis answers nobody else meanwhile."""
 
+MAX_COUNTED = 20_000
+"""Active jobs that are counted again in one step."""
+
 TOMBSTONE_S = 24 * 3600
 """Seconds that the record outlives the results, so that a late poll reads ``expired`` and not "not found"."""
 
-SCRIPTS = {
-    path.name.removesuffix(".lua"): path.read_text(encoding="utf-8")
-    for path in files(__package__).joinpath("scripts").iterdir()
-    if path.name.endswith(".lua")
-}
+MADE, EXISTS, CONFLICT, SEEDS_FULL, BYTES_FULL, SHARE_FULL = 1, 0, -1, -2, -3, -4
+"""What :func:`create_job` answers."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One Lua script with its keys and arguments."""
+class Extras(NamedTuple):
+    """What a job has beside its seeds: whose it is, what its caller noted (JSON), and who is told of its end."""
 
-    script: str
-    keys: Sequence[str]
-    args: Sequence[str | int]
-
-
-class Verdict(StrEnum):
-    """What a worker does with a chunk that it has taken."""
-
-    RUN = "run"
-    SUSPECT = "suspect"
-    """An earlier attempt ended without a word: ask again once nothing else is at work, so that nothing else suffers."""
-    DONE = "done"
-    CANCELED = "canceled"
-    EXPIRED = "expired"
-    UNKNOWN = "unknown"
-    """The job has no such chunk."""
-    GONE = "gone"
-    """The worker was taken for dead and its messages were given back."""
+    tenant: str = ""
+    metadata: str = ""
+    webhook: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
-    """The answer to :func:`start_chunk`.
+class Bounds(NamedTuple):
+    """How much may wait or run: seeds, bytes, and seeds of one tenant; 0 for any number."""
 
-    ``deaths`` are the attempts before this one that ended without a word, ``failures`` those that were given back as
-    failures; ``deliveries`` counts all that were begun, with this one if it is to be run. ``stopped_at`` is
-    the seed that the last attempt was at when it ended without a word, if it was run alone, and ``died`` the number of
-    workers in a row that died at it. ``known`` are the seeds that should be published already; with
-    ``force`` they are computed nevertheless. ``trace`` is the trace context of the submit (producer/tracing.py), "" for
-    none.
-    """
-
-    verdict: Verdict
-    deaths: int = 0
-    failures: int = 0
-    deliveries: int = 1
-    condemned: frozenset[int] = frozenset()
-    stopped_at: int | None = None
-    died: int = 0
-    known: frozenset[int] = frozenset()
-    force: bool = False
-    trace: str = ""
-
-    @classmethod
-    def parse(cls, answer: Sequence[str | int]) -> Start:
-        """Read what the script answered."""
-        verdict, deaths, failures, deliveries, condemned, at, known, force, trace = answer
-        seed, _, died = str(at).partition(":")
-        return cls(
-            Verdict(str(verdict)),
-            deaths=int(deaths),
-            failures=int(failures),
-            deliveries=int(deliveries),
-            condemned=_numbers(condemned),
-            stopped_at=int(seed) if seed else None,
-            died=int(died or 0),
-            known=_numbers(known),
-            force=bool(force),
-            trace=str(trace),
-        )
+    seeds: int = 0
+    bytes: int = 0
+    share: int = 0
 
 
-def _numbers(text: str | int) -> frozenset[int]:
-    return frozenset(int(number) for number in str(text).split(",") if number)
+NO_EXTRAS, NO_BOUNDS = Extras(), Bounds()
 
 
 def check_known(job_id: object) -> None:
@@ -148,17 +96,20 @@ def create_job(
     priority: Priority,
     force: bool = False,
     trace: str = "",
+    extras: Extras = NO_EXTRAS,
+    bounds: Bounds = NO_BOUNDS,
 ) -> Call:
-    """Write the record and put the job's ticket into its lane; answers 1, 0 if the job exists, -1 if with other seeds.
+    """Write the record and put the job's ticket into its lane; answers MADE, EXISTS, CONFLICT or another of those.
 
     Two jobs with equal seeds have one digest, whether a list or a range brought them. ``trace`` is the trace context
     that the record keeps.
     """
     lane, packed = LANES.index(priority.lane), pack(seeds)
     keys = [job_key(job_id), seeds_key(job_id), ACTIVE_KEY, QUEUE, priority.lane, facts_key(job_id), BEHIND_KEYS[lane]]
+    keys.append(events_key(job_id))
     args: list[str | int] = [job_id, hashlib.sha256(packed.encode()).hexdigest(), len(seeds)]
     args += [count_chunks(seeds, chunk_size), chunk_size, str(priority), ttl_s * 1000, TOMBSTONE_S * 1000]
-    args += [packed, WAKE, ticket(job_id), lane, int(force), trace]
+    args += [packed, WAKE, ticket(job_id), lane, int(force), trace, *extras, *bounds]
     return Call(SCRIPTS["create_job"], keys, args)
 
 
@@ -179,57 +130,114 @@ def mend_ticket(job_id: str) -> Call:
     return Call(SCRIPTS["mend_ticket"], keys, [job_id, ticket(job_id), WAKE])
 
 
-def delivery_name(held: str, tag: str) -> str:
-    """Return what tells one taking of a message from all others: key of the messages held, and tag there."""
-    return f"{held} {tag}"
+def mend_turn(tenant: str) -> Call:
+    """Put a tenant's turn where it belongs; answers how many lanes it was missing in."""
+    return Call(SCRIPTS["mend_turn"], [*LANES, *BEHIND_KEYS], [tenant, WAKE])
 
 
-def start_chunk(
-    message: ChunkMessage, *, held: str, tag: str, adopt: bool, alone: bool, ttl_s: int, model_id: str = ""
-) -> Call:
-    """Begin with a chunk; :meth:`Start.parse` reads the answer.
+def expire_jobs(job_ids: Sequence[str]) -> Call:
+    """Let go of those of these jobs that are active no more; answers how many that were."""
+    return Call(SCRIPTS["expire_jobs"], [ACTIVE_KEY], job_ids)
 
-    ``held`` is the key of the messages that the worker holds, this one under ``tag``; ``adopt`` makes the record that a
-    foreign app did not write; ``alone`` says that nothing else is at work; ``model_id`` is whose published seeds count.
-    """
-    job = message.job_id
-    args: list[str | int] = [job, message.chunk, len(message.seeds), int(adopt), int(alone)]
-    args += [ttl_s * 1000, TOMBSTONE_S * 1000, pack(message.seeds) if adopt else ""]
-    args += [delivery_name(held, tag), tag, HELD_KEY_PREFIX, known_prefix(model_id), KNOWN_BLOCK, *message.seeds]
-    keys = [job_key(job), facts_key(job), seeds_key(job), ACTIVE_KEY, held, WORKERS_KEY]
-    return Call(SCRIPTS["start_chunk"], keys, args)
+
+def count_backlog() -> Call:
+    """Count again what has not ended; answers 0 if there are too many jobs for that."""
+    return Call(SCRIPTS["count_backlog"], [ACTIVE_KEY], [MAX_COUNTED])
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
-    """How a chunk ended.
+class Backlog:
+    """Seeds of accepted jobs that have not ended, the bytes that these jobs take, and the seeds that ended since ever.
 
-    Seeds by outcome, the text of its Celery result, and of its dead letter ("" for none); and what is published now:
-    the model's id and the seeds.
+    Seeds of cancelled and expired jobs count as ended. ``tenant_seeds`` and ``tenant_ended`` are those of one tenant.
     """
 
-    succeeded: int
-    failed: int
-    celery_result: str
-    dead_letter: str = ""
-    model_id: str = ""
-    published: Sequence[int] = ()
+    now_ms: int
+    seeds: int
+    bytes: int
+    ended: int
+    tenant_seeds: int
+    tenant_ended: int
+
+    @classmethod
+    def parse(cls, answer: Sequence[int]) -> Backlog:
+        """Read what :func:`backlog` answered."""
+        return cls(*answer)
 
 
-def finish_chunk(message: ChunkMessage, ending: Ending, *, held: str, tag: str, ttl_s: int) -> Call:
-    """Store the result of a chunk, count its seeds and acknowledge its message.
+def backlog(tenant: str = "") -> Call:
+    """Read what has not ended, of all and of a tenant; :meth:`Backlog.parse` reads the answer."""
+    return Call(SCRIPTS["read_backlog"], [BACKLOG_KEY], [tenant])
 
-    ``held`` and ``tag`` as for :func:`start_chunk`. Answers 1, or 0 if that is not counted: it had succeeded before, or
-    this is no success and another delivery runs it; or -1 if this is none and nobody runs it: the message is not
-    acknowledged then and has to go back.
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """Some jobs, newest first, and where to go on, ``None`` at the end."""
+
+    records: list[JobRecord]
+    next: str | None
+
+    @classmethod
+    def parse(cls, answer: Sequence[Any], limit: int) -> JobPage:
+        """Read what :func:`list_jobs` answered that was asked for ``limit`` jobs."""
+        now_ms, *rest = answer
+        pairs = zip(rest[::2], rest[1::2], strict=True)
+        records = [JobRecord.read(job, [flat, now_ms, -1]) for job, flat in pairs]
+        last = records[-1] if len(records) >= limit else None
+        return cls(records, f"{last.created_at.timestamp() * 1000:.0f}:{last.id}" if last else None)
+
+
+def list_jobs(*, tenant: str | None = None, after: str | None = None, limit: int = 100) -> Call:
+    """Read jobs, newest first; :meth:`JobPage.parse` reads the answer.
+
+    ``tenant`` is whose, ``None`` for everybody's; ``after`` is the ``next`` of the page before.
+
+    Raises:
+        SettingsError: ``after`` is none of a page.
     """
-    job, task = message.job_id, message.task_id
-    keys = [job_key(job), facts_key(job), result_key(task), seeds_key(job), ACTIVE_KEY, held, DEAD_KEY, DEAD_INDEX_KEY]
-    keys.append(MANIFESTS_KEY)
-    args: list[str | int] = [job, message.chunk, len(message.seeds), ending.succeeded, ending.failed]
-    args += [ending.celery_result, ttl_s * 1000, TOMBSTONE_S * 1000, tag, task, ending.dead_letter, MAX_DEAD_LETTERS]
-    args += [delivery_name(held, tag), known_prefix(ending.model_id), KNOWN_BLOCK, *ending.published]
-    return Call(SCRIPTS["finish_chunk"], keys, args)
+    score, _, job = (after or "").partition(":")
+    if after is not None and not (score.isascii() and score.isdigit() and len(score) <= 15 and is_id(job)):
+        raise SettingsError(f"after={shorten(after)}: give the 'next' of the page before")
+    key = TENANT_JOBS_KEY_PREFIX + tenant if tenant else JOBS_KEY
+    return Call(SCRIPTS["list_jobs"], [key], [limit, score, job])
+
+
+class Entry(NamedTuple):
+    """One change of a job: a chunk that has ended, a status that the job has since, or both; ``id`` grows."""
+
+    id: str
+    chunk: int | None
+    status: JobStatus | None
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """A job with the changes since one of them."""
+
+    record: JobRecord
+    entries: list[Entry]
+
+    @classmethod
+    def parse(cls, job_id: str, answer: Sequence[Any]) -> Events:
+        """Read what :func:`read_events` answered.
+
+        Raises:
+            JobNotFound: there is no record.
+        """
+        flat, now_ms, found = answer
+        entries = []
+        for entry_id, pairs in found:
+            fields = dict(zip(pairs[::2], pairs[1::2], strict=True))
+            chunk, status = fields.get("chunk"), fields.get("status")
+            entries.append(
+                Entry(entry_id, None if chunk is None else int(chunk), JobStatus(status) if status else None)
+            )
+        return cls(JobRecord.read(job_id, [flat, now_ms, -1]), entries)
+
+
+def read_events(job_id: str, *, after: str = "", limit: int = 100) -> Call:
+    """Read a job and its changes after the entry of that id; :meth:`Events.parse` reads the answer."""
+    return Call(SCRIPTS["read_events"], [job_key(job_id), events_key(job_id)], [after, limit])
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,41 +266,3 @@ def renew_manifest(claim: Claim, seconds: float) -> Call:
 def settle_manifest(claim: Claim, *, uri: str) -> Call:
     """Note where a manifest has been written, or with "" that it never can be; answers 0 if it is another's by now."""
     return Call(SCRIPTS["settle_manifest"], [MANIFESTS_KEY, job_key(claim.job_id)], [claim.job_id, claim.claim, uri])
-
-
-def drop_chunk(message: ChunkMessage, celery_result: str, *, ttl_s: int, held: str = "", tag: str = "") -> Call:
-    """Store why a chunk is not run, and acknowledge its message; answers 1, or 0 if it has a result already."""
-    keys = [job_key(message.job_id), facts_key(message.job_id), result_key(message.task_id), held]
-    return Call(SCRIPTS["drop_chunk"], keys, [message.chunk, len(message.seeds), celery_result, ttl_s * 1000, tag])
-
-
-def give_back(message: ChunkMessage, *, delivery: str, counts: bool) -> Call:
-    """Note that a chunk goes back to the queue unfinished; ``counts`` says whether that was a failure.
-
-    Answers 1, or 0 if ``delivery`` does not run it (any more).
-    """
-    keys = [job_key(message.job_id), facts_key(message.job_id)]
-    return Call(SCRIPTS["give_back"], keys, [message.chunk, len(message.seeds), delivery, int(counts)])
-
-
-def condemn_seed(message: ChunkMessage, seed: int, *, delivery: str) -> Call:
-    """Note that a seed ends its worker and is not tried again.
-
-    Answers 1, or 0 if ``delivery`` does not run the chunk (any more).
-    """
-    return Call(SCRIPTS["condemn_seed"], [facts_key(message.job_id)], [message.chunk, seed, delivery])
-
-
-def note_seed(message: ChunkMessage, seed: int, *, delivery: str) -> Call:
-    """Note that a chunk that is run alone begins with a seed.
-
-    Answers how many workers in a row had died at it before, or -1 if another delivery runs the chunk.
-    """
-    keys = [facts_key(message.job_id), WORKERS_KEY]
-    return Call(SCRIPTS["note_seed"], keys, [message.chunk, seed, delivery, HELD_KEY_PREFIX])
-
-
-def republish_chunk(message: ChunkMessage) -> Call:
-    """Enqueue a chunk whose message is in no list; answers 1, or 0 if it or its job has ended."""
-    keys = [job_key(message.job_id), facts_key(message.job_id), QUEUE, message.priority.lane]
-    return Call(SCRIPTS["republish_chunk"], keys, [message.chunk, len(message.seeds), message.encode(), WAKE])

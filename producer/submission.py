@@ -10,7 +10,8 @@ from uuid import uuid4
 
 from producer.contract import MAX_JOB_CHUNKS, Priority
 from producer.errors import InvalidJobId, SettingsError
-from producer.records import Call, count_chunks, create_job
+from producer.lua import Call
+from producer.records import NO_BOUNDS, NO_EXTRAS, Bounds, Extras, count_chunks, create_job
 from producer.seeds import Seeds, check_seeds, shorten
 from producer.settings import ProducerSettings
 
@@ -26,6 +27,7 @@ class Submission:
     priority: Priority
     settings: ProducerSettings
     force: bool
+    extras: Extras = NO_EXTRAS
 
     @classmethod
     def check(
@@ -36,6 +38,7 @@ class Submission:
         priority: Priority | str | None = None,
         *,
         force: bool = False,
+        extras: Extras = NO_EXTRAS,
     ) -> Self:
         """Check what a caller gave; the job's id is a UUID 4 if none was given.
 
@@ -61,10 +64,10 @@ class Submission:
             raise SettingsError(f"priority={shorten(priority)}: use {' or '.join(Priority)}")
         if not isinstance(force, bool):
             raise SettingsError(f"force={shorten(force)}: use True or False")
-        return cls(job_id, checked, Priority(priority), settings, force)
+        return cls(job_id, checked, Priority(priority), settings, force, extras)
 
-    def call(self, trace: str) -> Call:
-        """Return the call that enqueues it, with the trace context that its record keeps."""
+    def call(self, trace: str, bounds: Bounds = NO_BOUNDS) -> Call:
+        """Return the call that enqueues it within these bounds, with the trace context that its record keeps."""
         return create_job(
             self.job_id,
             self.seeds,
@@ -73,4 +76,6 @@ class Submission:
             priority=self.priority,
             force=self.force,
             trace=trace,
+            extras=self.extras,
+            bounds=bounds,
         )

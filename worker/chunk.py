@@ -12,10 +12,10 @@ from typing import Any, Protocol
 
 import structlog
 
+from producer.attempts import Start, Verdict
 from producer.contract import MAX_ATTEMPTS, SeedStatus
 from producer.errors import QueueError
 from producer.message import SeedResult
-from producer.records import Start, Verdict
 from worker.errors import GivenBack, InvalidMessage, SeedKillsWorker
 from worker.monitoring import metrics
 from worker.monitoring.report import Report, note

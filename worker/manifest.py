@@ -20,6 +20,7 @@ from producer import records
 from producer.client import Client
 from producer.contract import MANIFEST_CONTENT_TYPE, manifest_key
 from producer.errors import JobNotFound, QueueError, ResultsLost
+from producer.lua import Call
 from producer.message import SeedResult
 from producer.submission import JOB_ID
 from worker.errors import StorageError
@@ -105,7 +106,7 @@ class ManifestWriter:
         self._client._run(records.settle_manifest(claim.record, uri=""))
         return 0
 
-    def _call(self, call: records.Call) -> records.Claim | None:
+    def _call(self, call: Call) -> records.Claim | None:
         return records.Claim.parse(self._client._run(call))
 
 

@@ -17,13 +17,14 @@ from typing import Any
 import redis
 import structlog
 
-from producer import records
+from producer import attempts, records
+from producer.attempts import Ending, Start, Verdict
 from producer.connection import reconnect, takes_no_writes, translated
 from producer.contract import JobStatus, SeedStatus, job_key
 from producer.dead import DeadLetter
 from producer.errors import QueueError, QueueUnreachable
+from producer.lua import Call
 from producer.message import ChunkMessage, SeedResult, chunk_result, encode_celery_result, revoked_result
-from producer.records import Call, Ending, Start, Verdict
 from worker.errors import GivenBack
 from worker.monitoring import metrics
 
@@ -94,12 +95,12 @@ class Recorder:
         """Begin with a chunk; says whether to run it. ``alone``: nothing else is at work."""
         message, adopt, tag = delivery.message, delivery.adopt, delivery.tag
         model, ttl_s = self._model_id, self._ttl_s
-        call = records.start_chunk(
+        call = attempts.start_chunk(
             message, held=self._held, tag=tag, adopt=adopt, alone=alone, ttl_s=ttl_s, model_id=model
         )
         return Start.parse(self._run(call))
 
-    def finish(self, delivery: Delivery, results: Sequence[SeedResult], attempts: int) -> dict[str, Any]:
+    def finish(self, delivery: Delivery, results: Sequence[SeedResult], tried: int) -> dict[str, Any]:
         """Store the result of a chunk, count its seeds, acknowledge; returns the value of the Celery result.
 
         Raises:
@@ -108,11 +109,11 @@ class Recorder:
         message = delivery.message
         value = chunk_result(message, results)
         text = encode_celery_result(message.task_id, "SUCCESS", value)
-        letter = _dead_letter(message, results, attempts)
+        letter = _dead_letter(message, results, tried)
         published = [result.seed for result in results if result.status is SeedStatus.SUCCEEDED]
         counts = value["succeeded"], value["failed"]
         ending = Ending(*counts, text, letter.encode() if letter else "", self._model_id, published)
-        call = records.finish_chunk(message, ending, held=self._held, tag=delivery.tag, ttl_s=self._ttl_s)
+        call = attempts.finish_chunk(message, ending, held=self._held, tag=delivery.tag, ttl_s=self._ttl_s)
         answer = self._run(call)
         if answer == UNCLAIMED:
             raise GivenBack("seeds failed of a chunk that was given back meanwhile")
@@ -124,20 +125,20 @@ class Recorder:
     def drop(self, delivery: Delivery, verdict: Verdict) -> None:
         """Store why a chunk was not run, unless it has a result, as Celery does for a revoked task; acknowledge it."""
         text = revoked_result(delivery.message.task_id, REASONS[verdict])
-        call = records.drop_chunk(delivery.message, text, ttl_s=self._ttl_s, held=self._held, tag=delivery.tag)
+        call = attempts.drop_chunk(delivery.message, text, ttl_s=self._ttl_s, held=self._held, tag=delivery.tag)
         self._run(call)
 
     def give_back(self, delivery: Delivery, *, counts: bool) -> None:
         """Note that a chunk goes back to the queue unfinished."""
-        self._run(records.give_back(delivery.message, delivery=self._name(delivery), counts=counts))
+        self._run(attempts.give_back(delivery.message, delivery=self._name(delivery), counts=counts))
 
     def condemn(self, delivery: Delivery, seed: int) -> None:
         """Note that a seed ends its worker and is not tried again."""
-        self._run(records.condemn_seed(delivery.message, seed, delivery=self._name(delivery)))
+        self._run(attempts.condemn_seed(delivery.message, seed, delivery=self._name(delivery)))
 
     def begin(self, delivery: Delivery, seed: int) -> None:
         """Note that a chunk that is run alone begins with a seed."""
-        self._run(records.note_seed(delivery.message, seed, delivery=self._name(delivery)))
+        self._run(attempts.note_seed(delivery.message, seed, delivery=self._name(delivery)))
 
     def has_begun(self, delivery: Delivery) -> bool:
         """Return whether its job is known; that of a foreign app is from the moment that a worker begins with it."""
@@ -171,7 +172,7 @@ class Recorder:
         self._redis.close()
 
     def _name(self, delivery: Delivery) -> str:
-        return records.delivery_name(self._held, delivery.tag)
+        return attempts.delivery_name(self._held, delivery.tag)
 
     def _run(self, call: Call) -> Any:
         """Carry out a call; wait, with what it brings in hand, for a Redis that is away or takes no writes.

@@ -19,10 +19,10 @@ from celery import Celery
 from celery.utils.time import maybe_iso8601
 from celery.worker import state
 
+from producer.attempts import Verdict
 from producer.contract import MAX_CHUNK_SIZE, MAX_ID_CHARACTERS, MAX_JOB_CHUNKS, TASK_NAME, Priority, is_id
 from producer.errors import InvalidSeed, QueueError
 from producer.message import ChunkMessage
-from producer.records import Verdict
 from producer.seeds import check_seeds, shorten
 from producer.tracing import FIELDS, pack
 from worker.chunk import ChunkRunner

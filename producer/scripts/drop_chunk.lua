@@ -1,6 +1,6 @@
 -- A chunk that nobody wants any more is not run: say why, and acknowledge the message.
 -- KEYS: job record, chunk facts, Celery result, messages held.
--- ARGV: chunk, seeds in the chunk, Celery result text, lifetime ms, delivery tag.
+-- ARGV: chunk, seeds in the chunk, Celery result text, lifetime ms, delivery tag, job id.
 -- Returns 1 if the reason was stored, 0 if there is nothing to say: the chunk has ended, or its job goes on.
 redis.call('HDEL', KEYS[4], ARGV[5])
 local time = redis.call('TIME')
@@ -21,4 +21,5 @@ end
 for _, name in ipairs({':by', ':open', ':failures', ':deliveries', ':condemned', ':at'}) do
   redis.call('HDEL', KEYS[2], ARGV[1] .. name)
 end
+redis.pcall('PUBLISH', '@CHANGES_CHANNEL@', ARGV[6])
 return 1

@@ -1,3 +1,4 @@
+-- With change.lua.
 -- A chunk has ended: store its Celery result, count its seeds, keep a dead letter of those that failed, and
 -- acknowledge the message, all in one step.
 -- KEYS: job record, chunk facts, Celery result, seeds, active jobs, messages held, dead letters, their index, jobs whose
@@ -17,6 +18,7 @@ local fact, by = unpack(redis.call('HMGET', KEYS[2], chunk, chunk .. ':by'))
 local before = {string.match(fact or '', '^failed:(%d+):(%d+)$')}
 local foreign = total and size ~= math.min(tonumber(chunk_size), total - chunk * chunk_size)
 local partial = succeeded + failed < size and status ~= 'canceled'
+local open = total and open_seeds(ARGV[1]) or 0
 local ended, whole = fact == 'done' or before[1], succeeded == size
 local mine = fact == 'running' and by == ARGV[13]
 if not (whole or ended or foreign) and (fact ~= 'running' or (mine and partial)) then
@@ -77,15 +79,15 @@ if not newest or now - string.match(newest, '^%d+') >= 30000 then
   redis.call('HSET', KEYS[1], 'newest_mark', string.format('%.0f:%.0f', now, good + bad))
 end
 if good + bad < tonumber(total) then
+  changed(ARGV[1], open, now, chunk)
   return 1
 end
 -- The job has ended; one that had failed succeeds if a late result has what was missing.
-if status ~= 'canceled' then
-  local final = tonumber(bad) > 0 and 'failed' or 'succeeded'
-  if status ~= final then
-    redis.call('HSET', KEYS[1], 'status', final, 'completed_ms', string.format('%.0f', now))
-  end
+local final = status ~= 'canceled' and (tonumber(bad) > 0 and 'failed' or 'succeeded') or nil
+if final and status ~= final then
+  redis.call('HSET', KEYS[1], 'status', final, 'completed_ms', string.format('%.0f', now))
 end
+changed(ARGV[1], open, now, chunk, status ~= final and final or nil)
 redis.call('ZREM', KEYS[5], ARGV[1])
 if tonumber(total) > 1 then
   redis.call('ZADD', KEYS[9], string.format('%.0f', now), ARGV[1])

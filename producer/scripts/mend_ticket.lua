@@ -1,11 +1,13 @@
+-- With change.lua.
 -- A job's ticket is put where it belongs: into its lane while there are chunks to send, and nowhere else. The number of
--- chunks behind it is put right as well. Doing this twice does no harm.
+-- chunks behind it is put right as well, the turn of its tenant is not (mend_turn.lua). Doing this twice does no harm.
 -- KEYS: job record, seeds; lanes, the first one first; of each lane the chunks behind its tickets.
 -- ARGV: job id, ticket, wake text. Returns how many chunks the ticket stands for if it was missing, else 0.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local status, sent, chunks, own, expires =
-  unpack(redis.call('HMGET', KEYS[1], 'status', 'sent', 'chunks', 'lane', 'expires_ms'))
+local status, sent, chunks, own, expires, tenant =
+  unpack(redis.call('HMGET', KEYS[1], 'status', 'sent', 'chunks', 'lane', 'expires_ms', 'tenant'))
+tenant = tenant or ''
 local open = (status == 'queued' or status == 'running') and sent and now < tonumber(expires)
 local left = open and redis.call('EXISTS', KEYS[2]) == 1 and chunks - sent or 0
 local lanes = (#KEYS - 2) / 2
@@ -18,9 +20,10 @@ local function note(lane, behind)
 end
 local found = false
 for lane = 0, lanes - 1 do
-  local here = redis.call('LPOS', KEYS[3 + lane], ARGV[2])
+  local list = ticket_list(KEYS[3 + lane], lane, tenant)
+  local here = redis.call('LPOS', list, ARGV[2])
   if here and left < 1 then
-    redis.call('LREM', KEYS[3 + lane], 0, ARGV[2])
+    redis.call('LREM', list, 0, ARGV[2])
   end
   note(lane, here and left - 1 or 0)
   found = found or here
@@ -28,7 +31,7 @@ end
 if found or left < 1 then
   return 0
 end
-redis.call('RPUSH', KEYS[3 + own], ARGV[2])
+redis.call('RPUSH', ticket_list(KEYS[3 + own], own, tenant), ARGV[2])
 note(own, left - 1)
 if redis.call('LLEN', KEYS[3]) == 0 then
   redis.call('RPUSH', KEYS[3], ARGV[3])

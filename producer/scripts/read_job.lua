@@ -6,18 +6,26 @@
 local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 local record = redis.call('HGETALL', KEYS[1])
-local status, sent, lane = unpack(redis.call('HMGET', KEYS[1], 'status', 'sent', 'lane'))
+local status, sent, lane, tenant = unpack(redis.call('HMGET', KEYS[1], 'status', 'sent', 'lane', 'tenant'))
 if status ~= 'queued' or not sent or ARGV[3] == '0' then
   return {record, now, -1}
 elseif tonumber(sent) > 0 then
   return {record, now, 0}
 end
-local length = redis.call('LLEN', KEYS[2 + lane])
-local place = redis.call('LPOS', KEYS[2 + lane], ARGV[1], 'RANK', -1, 'MAXLEN', ARGV[3])
-if not place and length <= tonumber(ARGV[3]) then
+-- How many entries of a list are taken before one; nil if it is not there, many if it is not among those looked at.
+local function ahead_of(list, entry)
+  local length = redis.call('LLEN', list)
+  local place = redis.call('LPOS', list, entry, 'RANK', -1, 'MAXLEN', ARGV[3])
+  return place and length - place - 1 or length > tonumber(ARGV[3]) and tonumber(ARGV[3]) or nil, place
+end
+local ahead, place = ahead_of(KEYS[2 + lane], tenant and '@TURN_PREFIX@' .. tenant or ARGV[1])
+if ahead and tenant then -- every round of the lane takes one of the tenant's jobs
+  local before = ahead_of('@TURNS_KEY_PREFIX@' .. lane .. ':' .. tenant, ARGV[1])
+  ahead = before and ahead + before * redis.call('LLEN', KEYS[2 + lane])
+end
+if not ahead then
   return {record, now, -1}
 end
-local ahead = place and length - place - 1 or tonumber(ARGV[3])
 for more_urgent = 2, 1 + lane do
   ahead = ahead + redis.call('LLEN', KEYS[more_urgent])
 end

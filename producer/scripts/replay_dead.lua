@@ -1,3 +1,4 @@
+-- With change.lua.
 -- A dead letter goes back to the queue.
 -- KEYS: dead letters, their index, first lane, lane of the message, job record, chunk facts, active jobs, Celery result,
 -- seeds, jobs whose manifest is to be written. ARGV: id of the letter, message, wake text, job id or '' for a message that
@@ -20,6 +21,7 @@ if ARGV[4] ~= '' then
   if not succeeded then
     return -1
   end
+  local before = open_seeds(ARGV[4])
   redis.call('HSET', KEYS[5], 'expires_ms', string.format('%.0f', now + ttl))
   for _, key in ipairs({KEYS[5], KEYS[6], KEYS[9]}) do
     redis.call('PEXPIRE', key, string.format('%.0f', ttl + ARGV[6]))
@@ -34,6 +36,8 @@ if ARGV[4] ~= '' then
   redis.call('HDEL', KEYS[6], ARGV[5])
   redis.call('DEL', KEYS[8])
   redis.call('ZADD', KEYS[7], now, ARGV[4])
+  redis.call('ZREM', '@WEBHOOKS_KEY@', ARGV[4])
+  changed(ARGV[4], before, now, nil, status ~= 'running' and 'running' or nil)
 end
 redis.call('LPUSH', KEYS[4], ARGV[2])
 if redis.call('LLEN', KEYS[3]) == 0 then

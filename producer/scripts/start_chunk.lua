@@ -1,3 +1,4 @@
+-- With change.lua.
 -- A worker begins with a chunk that it has taken. Returns what to do; how many attempts ended without a word, and how
 -- many were given back as failures; the deliveries so far, with this one; the seeds of it that were condemned, between
 -- commas; the seed that the last attempt stopped at, with how many workers in a row died at it, as in '7:2', or '';
@@ -31,6 +32,9 @@ if redis.call('EXISTS', KEYS[1]) == 0 then
   redis.call('PEXPIRE', KEYS[1], keep)
   redis.call('SET', KEYS[3], ARGV[8], 'PX', keep)
   redis.call('ZADD', KEYS[4], now, ARGV[1])
+  redis.call('DEL', '@EVENTS_KEY_PREFIX@' .. ARGV[1])
+  list(ARGV[1], '', now)
+  changed(ARGV[1], 0, now)
 end
 local chunk, size = ARGV[2], tonumber(ARGV[3])
 local status, expires, ttl, total, chunk_size, force, trace =
@@ -81,7 +85,9 @@ end
 redis.call('HSET', KEYS[2], chunk, 'running', chunk .. ':by', ARGV[9],
   chunk .. ':open', open, chunk .. ':deliveries', deliveries)
 redis.call('PEXPIRE', KEYS[2], keep)
+local before = open_seeds(ARGV[1])
 if status == 'queued' then
   redis.call('HSET', KEYS[1], 'status', 'running', 'started_ms', stamp)
 end
+changed(ARGV[1], before, now, nil, status == 'queued' and 'running' or nil)
 return answer('run')

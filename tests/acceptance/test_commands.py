@@ -17,7 +17,7 @@ import pytest
 import redis
 from PIL import Image
 
-from producer import Client, records
+from producer import Client, attempts
 from producer.contract import held_key, image_key
 from producer.message import ChunkMessage
 from tests.support import clean_environment, one_line, run_python, run_seedmill, run_worker_command
@@ -161,7 +161,7 @@ def test_an_id_of_brackets_is_shown_as_it_is(quiet: Endpoints) -> None:
     with Client(quiet.redis_url) as client:
         message = ChunkMessage("[/x]", "[/x]", 0, (1,))
         client._redis.hset(held_key("w"), "1", "0message")
-        client._run(records.start_chunk(message, held=held_key("w"), tag="1", adopt=True, alone=False, ttl_s=3600))
+        client._run(attempts.start_chunk(message, held=held_key("w"), tag="1", adopt=True, alone=False, ttl_s=3600))
     done = run_seedmill("status", "[/x]", environment=quiet.environment())
     assert done.returncode == 0, done.stderr
     assert "job [/x] running" in done.stdout

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from producer import AsyncClient, Client, records
+from producer import AsyncClient, Client, attempts
+from producer.attempts import Ending
 from producer.connection import connect
 from producer.contract import Priority, SeedStatus, held_key
 from producer.job import JobView
 from producer.message import ChunkMessage, SeedResult, chunk_result, encode_celery_result
-from producer.records import Ending
 from tests.support import messages_of
 from worker.local.stack import Endpoints
 from worker.queue.ledger import Ledger
@@ -115,12 +115,12 @@ class Hand:
         letter = _dead_letter(message, results, 1)
         ending = Ending(value["succeeded"], value["failed"], text, letter.encode() if letter else "")
         self.begin(message)
-        self.client._run(records.finish_chunk(message, ending, held=HELD, tag=message.task_id, ttl_s=60))
+        self.client._run(attempts.finish_chunk(message, ending, held=HELD, tag=message.task_id, ttl_s=60))
 
     def begin(self, message: ChunkMessage, *, adopt: bool = False) -> None:
         """Take a message and begin with it."""
         self.client._redis.hset(HELD, message.task_id, "0message")
-        call = records.start_chunk(message, held=HELD, tag=message.task_id, adopt=adopt, alone=True, ttl_s=60)
+        call = attempts.start_chunk(message, held=HELD, tag=message.task_id, adopt=adopt, alone=True, ttl_s=60)
         self.client._run(call)
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import redis
 
-from producer import records
+from producer import attempts, records
+from producer.attempts import Ending, Start, Verdict
 from producer.connection import connect
 from producer.contract import (
     ACTIVE_KEY,
@@ -29,9 +30,9 @@ from producer.contract import (
 )
 from producer.dead import DeadLetter, replay_dead
 from producer.job import JobRecord
+from producer.lua import Call
 from producer.message import ChunkMessage
 from producer.queue import parse_queue_status, queue_status
-from producer.records import Call, Ending, Start, Verdict
 from tests.support import messages_of
 from worker.local.stack import Endpoints
 
@@ -65,20 +66,20 @@ class Bench:
         tag = str(next(self.deliveries)) if delivery is None else delivery
         self.last[message.task_id] = tag
         self.redis.hset(HELD, tag, "0message")
-        call = records.start_chunk(message, held=HELD, tag=tag, adopt=adopt, alone=alone, ttl_s=TTL_S)
+        call = attempts.start_chunk(message, held=HELD, tag=tag, adopt=adopt, alone=alone, ttl_s=TTL_S)
         return Start.parse(self.run(call))
 
     def note(self, message: ChunkMessage, seed: int, delivery: str) -> int:
-        return int(self.run(records.note_seed(message, seed, delivery=f"{HELD} {delivery}")))
+        return int(self.run(attempts.note_seed(message, seed, delivery=f"{HELD} {delivery}")))
 
     def give_back(self, message: ChunkMessage, delivery: str, *, counts: bool) -> int:
-        return int(self.run(records.give_back(message, delivery=f"{HELD} {delivery}", counts=counts)))
+        return int(self.run(attempts.give_back(message, delivery=f"{HELD} {delivery}", counts=counts)))
 
     def start(self, message: ChunkMessage, *, adopt: bool = False) -> Verdict:
         return self.begin(message, adopt=adopt, alone=True).verdict
 
     def condemn(self, message: ChunkMessage, seed: int, delivery: str) -> int:
-        return int(self.run(records.condemn_seed(message, seed, delivery=f"{HELD} {delivery}")))
+        return int(self.run(attempts.condemn_seed(message, seed, delivery=f"{HELD} {delivery}")))
 
     def finish(
         self,
@@ -93,7 +94,7 @@ class Bench:
         """End a chunk, unless told otherwise by the delivery that began with it last."""
         ending = Ending(len(message.seeds) - failed - unwanted, failed, text, letter)
         tag = self.last.get(message.task_id, "") if delivery is None else delivery
-        return int(self.run(records.finish_chunk(message, ending, held=HELD, tag=tag, ttl_s=TTL_S)))
+        return int(self.run(attempts.finish_chunk(message, ending, held=HELD, tag=tag, ttl_s=TTL_S)))
 
     def held(self) -> list[str]:
         return list(self.redis.hkeys(HELD))
@@ -284,7 +285,7 @@ def test_a_chunk_that_is_given_back_is_queued_again(bench: Bench) -> None:
 
 
 def drop(message: ChunkMessage, tag: str = "1.0") -> Call:
-    return records.drop_chunk(message, "revoked", ttl_s=TTL_S, held=HELD, tag=tag)
+    return attempts.drop_chunk(message, "revoked", ttl_s=TTL_S, held=HELD, tag=tag)
 
 
 def test_a_dropped_chunk_says_why_and_is_no_longer_running(bench: Bench) -> None:
@@ -528,7 +529,7 @@ def test_a_late_drop_does_not_take_a_replayed_chunk_from_who_runs_it(bench: Benc
 def test_who_does_not_hold_the_message_any_more_does_not_begin(bench: Bench) -> None:
     (message,) = bench.create((1, 2))
     bench.begin(message, delivery="other")
-    call = records.start_chunk(message, held=held_key("frozen"), tag="a", adopt=False, alone=True, ttl_s=TTL_S)
+    call = attempts.start_chunk(message, held=held_key("frozen"), tag="a", adopt=False, alone=True, ttl_s=TTL_S)
     assert Start.parse(bench.run(call)).verdict is Verdict.GONE
     assert bench.finish(message, failed=1, delivery="other") == 1
 
@@ -561,7 +562,7 @@ def test_a_redis_user_who_may_not_publish_can_still_record(bench: Bench, quiet: 
     bench.redis.execute_command(*user.split())
     mute = redis.Redis.from_url(quiet.redis_url, username="mute", password="secret", decode_responses=True)
     ending = Ending(2, 0, "result")
-    call = records.finish_chunk(message, ending, held=HELD, tag="1.0", ttl_s=TTL_S)
+    call = attempts.finish_chunk(message, ending, held=HELD, tag="1.0", ttl_s=TTL_S)
     assert mute.register_script(call.script)(keys=call.keys, args=call.args) == 1
     mute.close()
     bench.redis.execute_command("ACL", "DELUSER", "mute")
@@ -646,7 +647,7 @@ EDGES = (0, 511, 512, 2**31 - 1, 2**31, 2**32 - 1)
 def known(bench: Bench, message: ChunkMessage, *, model_id: str = MODEL) -> frozenset[int]:
     """Return what the index tells a worker of that model when it begins with a chunk."""
     bench.redis.hset(HELD, "k", "0message")
-    call = records.start_chunk(message, held=HELD, tag="k", adopt=False, alone=True, ttl_s=TTL_S, model_id=model_id)
+    call = attempts.start_chunk(message, held=HELD, tag="k", adopt=False, alone=True, ttl_s=TTL_S, model_id=model_id)
     start = Start.parse(bench.run(call))
     assert start.verdict is Verdict.RUN
     return start.known
@@ -657,7 +658,7 @@ def publish(bench: Bench, message: ChunkMessage, seeds: tuple[int, ...]) -> None
     failed = len(message.seeds) - len(seeds)
     bench.begin(message, alone=True, delivery="p")
     ending = Ending(len(seeds), failed, "{}", model_id=MODEL, published=seeds)
-    assert bench.run(records.finish_chunk(message, ending, held=HELD, tag="p", ttl_s=TTL_S)) == 1
+    assert bench.run(attempts.finish_chunk(message, ending, held=HELD, tag="p", ttl_s=TTL_S)) == 1
 
 
 def test_what_is_published_is_known_to_the_next_job_of_the_same_model(bench: Bench) -> None:

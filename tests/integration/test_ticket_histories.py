@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from producer import Client, records
+from producer import Client, attempts, records
+from producer.attempts import Ending, Start, Verdict
 from producer.connection import connect
 from producer.contract import BEHIND_KEYS, LANES, WAKE, JobStatus, Priority, ticket
 from producer.message import ChunkMessage, revoked_result
-from producer.records import Ending, Start, Verdict
 from tests.integration.conftest import message_in
 from worker.local.stack import Endpoints
 from worker.queue.ledger import Ledger
@@ -78,15 +78,15 @@ class Histories(RuleBasedStateMachine):
     def end(self, worker: int, tag: str) -> None:
         """Do with a message what a worker does."""
         ledger, message = self.ledgers[worker], self.held[worker].pop(tag)
-        start = records.start_chunk(message, held=ledger.key, tag=tag, adopt=False, alone=True, ttl_s=60)
+        start = attempts.start_chunk(message, held=ledger.key, tag=tag, adopt=False, alone=True, ttl_s=60)
         verdict = Start.parse(self.client._run(start)).verdict
         if verdict is Verdict.RUN:
             ending = Ending(len(message.seeds), 0, "{}")
-            self.client._run(records.finish_chunk(message, ending, held=ledger.key, tag=tag, ttl_s=60))
+            self.client._run(attempts.finish_chunk(message, ending, held=ledger.key, tag=tag, ttl_s=60))
         else:
             assert (verdict, message.job_id in self.canceled) == (Verdict.CANCELED, True)
             text = revoked_result(message.task_id, "no")
-            self.client._run(records.drop_chunk(message, text, ttl_s=60, held=ledger.key, tag=tag))
+            self.client._run(attempts.drop_chunk(message, text, ttl_s=60, held=ledger.key, tag=tag))
         ledger.settled(tag)
 
     @rule(worker=WORKERS, data=st.data())

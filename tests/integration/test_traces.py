@@ -11,11 +11,11 @@ from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from producer import JobConflict, records
+from producer import JobConflict, attempts
+from producer.attempts import Start, Verdict
 from producer.connection import connect
 from producer.contract import QUEUE, TASK_NAME, job_key
 from producer.message import ChunkMessage
-from producer.records import Start, Verdict
 from producer.tracing import MAX_CHARACTERS, unpack
 from tests.integration.conftest import HELD, Hand, Make
 from tests.support import run_python
@@ -34,7 +34,7 @@ def kept() -> Kept:
 def start(hand: Hand, message: ChunkMessage, *, adopt: bool = False) -> Start:
     """Begin with a chunk as a worker does."""
     hand.client._redis.hset(HELD, message.task_id, "0message")
-    call = records.start_chunk(message, held=HELD, tag=message.task_id, adopt=adopt, alone=True, ttl_s=60)
+    call = attempts.start_chunk(message, held=HELD, tag=message.task_id, adopt=adopt, alone=True, ttl_s=60)
     return Start.parse(hand.client._run(call))
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from producer.attempts import Start, Verdict
 from producer.contract import MAX_ATTEMPTS, Priority, SeedStatus
 from producer.message import ChunkMessage, SeedResult, chunk_result
-from producer.records import Start, Verdict
 from worker.chunk import ChunkRunner
 from worker.errors import GivenBack, InvalidMessage
 from worker.order import Order

@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
+from producer.attempts import Verdict
 from producer.contract import SeedStatus
 from producer.message import ChunkMessage, SeedResult, chunk_result
-from producer.records import Verdict
 from worker.errors import GivenBack, InvalidMessage
 from worker.monitoring.report import Report, begin, note, noted, tell
 

@@ -14,9 +14,9 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode, format_trace_id
 from structlog.testing import capture_logs
 
+from producer.attempts import Start, Verdict
 from producer.contract import SeedStatus
 from producer.message import ChunkMessage, SeedResult
-from producer.records import Start, Verdict
 from tests.tracing import Kept, attributes, parent_id, span_id, trace_id
 from tests.unit.fakes import MODEL, FakeModel, FakeStore
 from tests.unit.test_chunk import FakeMill, FakeRecorder

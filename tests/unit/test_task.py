@@ -9,10 +9,10 @@ import pytest
 from celery import Celery
 from celery.worker import state
 
+from producer.attempts import Verdict
 from producer.contract import MAX_CHUNK_SIZE, TASK_NAME, Priority, SeedStatus
 from producer.errors import InvalidSeed, QueueRefused, QueueUnreachable
 from producer.message import ChunkMessage, SeedResult, chunk_result
-from producer.records import Verdict
 from worker import task
 from worker.errors import GivenBack, InvalidMessage
 from worker.monitoring.report import Report, begin, noted

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from producer.records import Verdict
+from producer.attempts import Verdict
 
 SUCCEEDED = "task-succeeded"
 

@@ -18,10 +18,10 @@ from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanKind, StatusCode, 
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from producer import __version__
+from producer.attempts import Start
 from producer.contract import SeedStatus
 from producer.message import SeedResult
 from producer.otel import Export
-from producer.records import Start
 from producer.tracing import MESSAGING, SCOPE, unpack
 from worker.errors import GivenBack
 from worker.results import Delivery

@@ -17,7 +17,7 @@ from producer.otel import ENDPOINTS, open_export
 from producer.redaction import redact
 
 if TYPE_CHECKING:
-    from producer.records import Start
+    from producer.attempts import Start
     from worker.results import Delivery
     from worker.work import Work
 

@@ -36,6 +36,8 @@ from producer.contract import (
     QUEUE,
     SEEDS_KEY_PREFIX,
     TICKET_PREFIX,
+    TURN_PREFIX,
+    TURNS_KEY_PREFIX,
     WAKE,
     WORKER_FACTS_KEY,
     WORKERS_KEY,
@@ -175,6 +177,7 @@ class Ledger:
         try:
             args = [self.id, self._lease_ms, prefix, most, *room, MAX_MESSAGE_BYTES, WAKE, -1 if rest else turn]
             args += [TICKET_PREFIX, JOB_KEY_PREFIX, SEEDS_KEY_PREFIX, MESSAGE_TEMPLATE]
+            args += [TURN_PREFIX, TURNS_KEY_PREFIX]
             answer = self._run("take", [self.key, WORKERS_KEY, *LANES, *BEHIND_KEYS], args)
             taken = [Taken(tag.decode(), lane.decode(), size, text, seeds) for tag, lane, size, text, seeds in answer]
             with self._lock:

@@ -1,10 +1,13 @@
 -- Take messages: each is copied to the worker's hash before it leaves its lane, in one step with it. Where a job's
 -- ticket stands, the next of its chunks is written out as a message, and the ticket goes to the back of its lane, or
--- away with the last chunk: so jobs of one lane take turns. Should this break off half-way, a chunk comes twice.
+-- away with the last chunk: so jobs of one lane take turns. Where a tenant's turn stands, that is done with the list of
+-- the tickets of its jobs, and the turn goes to the back of the lane, or away with the last ticket: so tenants take turns
+-- with each other, and the jobs of one among themselves. Should this break off half-way, a chunk comes twice.
 -- KEYS: messages held, workers; lanes, the first one first; of each lane the chunks behind its tickets.
 -- ARGV: worker id, lease ms, prefix of the tags, most messages, most seeds in all and of the first lane, most bytes of a
 -- message, wake text, a number if this take is to begin with another than the first lane, else -1 (the number says whose
--- turn it is), text before a job's id in its ticket, prefixes of job records and of seeds, template of a message.
+-- turn it is), text before a job's id in its ticket, prefixes of job records and of seeds, template of a message, text
+-- before a tenant in its turn, prefix of the lists of tenants.
 -- Returns tag, lane, bytes, text and seeds of each, 0 if they are not known; a text that is too long is cut to that many
 -- bytes, here and in the hash.
 local MOST_PASSED = 1000 -- tickets of jobs that want nothing any more, in one step; the others are met in the next
@@ -63,7 +66,8 @@ local function keep(lane, text, bytes, seeds)
   number, room, urgent = number + 1, room - weight, urgent - (lane == 0 and weight or 0)
 end
 
-local function take_of_job(lane, job)
+-- Take the next chunk of the job whose ticket is the next one in a list: a lane, or that of a tenant there.
+local function take_of_job(lane, list, job)
   local known, chunk = pcall(next_chunk, job) -- a record that is none must not keep others from being taken
   local reason = not known and tostring(type(chunk) == 'table' and chunk.err or chunk)
   if reason and (string.find(reason, 'NOPERM') or string.find(reason, 'permission')) then
@@ -78,14 +82,40 @@ local function take_of_job(lane, job)
     passed = passed + 1
   end
   if left > 0 then
-    redis.call('LMOVE', KEYS[3 + lane], KEYS[3 + lane], 'RIGHT', 'LEFT')
+    redis.call('LMOVE', list, list, 'RIGHT', 'LEFT')
   else
-    redis.call('RPOP', KEYS[3 + lane])
+    redis.call('RPOP', list)
   end
   if left > 1 then
     redis.call('HSET', KEYS[3 + lanes + lane], job, left - 1)
   else
     redis.call('HDEL', KEYS[3 + lanes + lane], job)
+  end
+end
+
+local function take_of_tenant(lane, tenant)
+  local list, key, behind = ARGV[15] .. lane .. ':' .. tenant, KEYS[3 + lane], KEYS[3 + lanes + lane]
+  local text = redis.pcall('LINDEX', list, -1)
+  if type(text) == 'table' and not string.find(text.err, 'WRONGTYPE') then
+    error(text.err)
+  end
+  local job = type(text) == 'string' and string.match(text, '^' .. ARGV[10] .. '([%w_-]+)$')
+  if job then
+    take_of_job(lane, list, job)
+  else -- it has no more, or what is there is no ticket
+    redis.call('DEL', list)
+    passed = passed + 1
+  end
+  local length = redis.call('LLEN', list)
+  if length > 0 then
+    redis.call('LMOVE', key, key, 'RIGHT', 'LEFT')
+  else
+    redis.call('RPOP', key)
+  end
+  if length > 1 then
+    redis.call('HSET', behind, ARGV[14] .. tenant, length - 1)
+  else
+    redis.call('HDEL', behind, ARGV[14] .. tenant)
   end
 end
 
@@ -109,8 +139,11 @@ for turn = 0, lanes - 1 do
       break
     end
     local job = string.match(text, '^' .. ARGV[10] .. '([%w_-]+)$')
+    local tenant = string.match(text, '^' .. ARGV[14] .. '([%w_-]+)$')
     if job then
-      take_of_job(lane, job)
+      take_of_job(lane, KEYS[3 + lane], job)
+    elseif tenant then
+      take_of_tenant(lane, tenant)
     else
       if text ~= ARGV[8] then
         keep(lane, string.sub(text, 1, ARGV[7]), #text, 0)

@@ -1,0 +1,19 @@
+-- With change.lua.
+-- Count again what has not ended, from the records of the active jobs. KEYS: active jobs. ARGV: most jobs to look at.
+-- Returns 1, or 0 if there are more of them, and the counts stay as they are.
+if redis.call('ZCARD', KEYS[1]) > tonumber(ARGV[1]) then
+  return 0
+end
+for _, name in ipairs(redis.call('HKEYS', '@BACKLOG_KEY@')) do
+  if name == 'bytes' or string.match(name, '^seeds') then
+    redis.call('HDEL', '@BACKLOG_KEY@', name)
+  end
+end
+for _, job in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+  local seeds = open_seeds(job)
+  local tenant, weight = unpack(redis.call('HMGET', '@JOB_KEY_PREFIX@' .. job, 'tenant', 'weight'))
+  if seeds > 0 then
+    count(seeds, tonumber(weight or 0), tenant or '')
+  end
+end
+return 1

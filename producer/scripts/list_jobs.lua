@@ -1,0 +1,32 @@
+-- Jobs, newest first. KEYS: jobs. ARGV: how many; score and id of the last one that was seen, '' for none.
+-- Returns the time in ms; then of each its id and the fields and values of its record; those whose record has gone are
+-- left out and forgotten.
+local time = redis.call('TIME')
+local answer = {string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))}
+local start = 0
+if ARGV[3] ~= '' then
+  local place = redis.call('ZREVRANK', KEYS[1], ARGV[3])
+  start = place and place + 1 or redis.call('ZCOUNT', KEYS[1], '(' .. ARGV[2], '+inf')
+end
+local found, gone = 0, {}
+while found < tonumber(ARGV[1]) and #gone < 1000 do
+  local page = redis.call('ZREVRANGE', KEYS[1], start, start + ARGV[1] - found - 1)
+  if #page == 0 then
+    break
+  end
+  start = start + #page
+  for _, job in ipairs(page) do
+    local record = redis.call('HGETALL', '@JOB_KEY_PREFIX@' .. job)
+    if #record > 0 then
+      found = found + 1
+      answer[#answer + 1] = job
+      answer[#answer + 1] = record
+    else
+      gone[#gone + 1] = job
+    end
+  end
+end
+if #gone > 0 then
+  redis.call('ZREM', KEYS[1], unpack(gone))
+end
+return answer
