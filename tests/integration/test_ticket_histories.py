@@ -14,13 +14,16 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from producer import Client, attempts, records
 from producer.attempts import Ending, Start, Verdict
 from producer.connection import connect
-from producer.contract import BEHIND_KEYS, LANES, WAKE, JobStatus, Priority, ticket
+from producer.contract import BEHIND_KEYS, LANES, WAKE, JobStatus, Priority, ticket, turn, turns_key
 from producer.message import ChunkMessage, revoked_result
+from producer.records import Backlog, Events, Extras, JobPage
+from producer.submission import Submission
 from tests.integration.conftest import message_in
 from worker.local.stack import Endpoints
 from worker.queue.ledger import Ledger
 
 WORKERS = st.integers(0, 1)
+TENANTS = st.sampled_from(["", "a", "b"])
 CHUNK = 3
 
 
@@ -42,16 +45,22 @@ class Histories(RuleBasedStateMachine):
         self.held: list[dict[str, ChunkMessage]] = [{}, {}]
         self.returned: Counter[str] = Counter()
         self.canceled: set[str] = set()
+        self.lanes: dict[str, tuple[int, str]] = {}
+        self.done: Counter[str] = Counter()
 
     def start(self) -> Ledger:
         return Ledger(self.connection, limit=5, seeds=12, result_ttl_s=60)
 
-    @rule(number=st.integers(1, 20), span=st.booleans(), priority=st.sampled_from(Priority))
-    def submit(self, number: int, span: bool, priority: Priority) -> None:
+    @rule(number=st.integers(1, 20), span=st.booleans(), priority=st.sampled_from(Priority), tenant=TENANTS)
+    def submit(self, number: int, span: bool, priority: Priority, tenant: str) -> None:
         job = f"j{next(self.names)}"
         seeds = tuple(range(number) if span else range(number, 0, -1))
-        self.client.submit(range(number) if span else seeds, job_id=job, priority=priority)
+        given = range(number) if span else seeds
+        extras = Extras(tenant=tenant)
+        made = self.client._run(Submission.check(given, job, self.client.settings, priority, extras=extras).call(""))
+        assert made == records.MADE
         self.seeds[job] = seeds
+        self.lanes[job] = LANES.index(priority.lane), tenant
 
     @rule(worker=WORKERS)
     def take(self, worker: int) -> None:
@@ -83,6 +92,7 @@ class Histories(RuleBasedStateMachine):
         if verdict is Verdict.RUN:
             ending = Ending(len(message.seeds), 0, "{}")
             self.client._run(attempts.finish_chunk(message, ending, held=ledger.key, tag=tag, ttl_s=60))
+            self.done[message.job_id] += len(message.seeds)
         else:
             assert (verdict, message.job_id in self.canceled) == (Verdict.CANCELED, True)
             text = revoked_result(message.task_id, "no")
@@ -116,6 +126,7 @@ class Histories(RuleBasedStateMachine):
     def mend(self, data: st.DataObject) -> None:
         job = data.draw(st.sampled_from(sorted(self.seeds)))
         assert self.client._run(records.mend_ticket(job)) == 0
+        assert self.client._run(records.mend_turn(self.lanes[job][1] or "nobody")) == 0
 
     def left(self, job: str) -> int:
         """Return how many chunks of a job are still to be sent."""
@@ -128,13 +139,50 @@ class Histories(RuleBasedStateMachine):
     @invariant()
     def tickets_and_counts_are_those_of_the_jobs_that_have_chunks_to_send(self) -> None:
         left = {job: self.left(job) for job in self.seeds if self.left(job)}
-        entries = [text for lane in LANES for text in self.redis.lrange(lane, 0, -1) if text != WAKE]
-        assert sorted(text for text in entries if text[0] != "{") == sorted(map(ticket, left))
-        counts = {job: int(n) for key in BEHIND_KEYS for job, n in self.redis.hgetall(key).items()}
-        assert counts == {job: number - 1 for job, number in left.items() if number > 1}
+        tickets: dict[tuple[int, str], list[str]] = defaultdict(list)
+        for job in left:
+            tickets[self.lanes[job]].append(ticket(job))
+        counts: list[dict[str, int]] = [{} for _ in LANES]
+        for (lane, tenant), own in tickets.items():
+            if tenant and len(own) > 1:
+                counts[lane][turn(tenant)] = len(own) - 1
+        for job, number in left.items():
+            if number > 1:
+                counts[self.lanes[job][0]][job] = number - 1
+        for index, lane in enumerate(LANES):
+            entries = [text for text in self.redis.lrange(lane, 0, -1) if text != WAKE and text[0] != "{"]
+            turns = [turn(tenant) for where, tenant in tickets if where == index and tenant]
+            assert sorted(entries) == sorted(tickets[index, ""] + turns)
+            for tenant in "ab":
+                assert sorted(self.redis.lrange(turns_key(index, tenant), 0, -1)) == sorted(tickets[index, tenant])
+            behind = {name: int(n) for name, n in self.redis.hgetall(BEHIND_KEYS[index]).items()}
+            assert behind == counts[index]
         seen = self.client.queue()
         assert seen.waiting == sum(left.values()) + self.returned.total()
         assert seen.held == sum(map(len, self.held))
+
+    @invariant()
+    def the_backlog_is_what_has_not_ended(self) -> None:
+        open_ = {job: len(seeds) - self.done[job] for job, seeds in self.seeds.items() if job not in self.canceled}
+        for tenant in ("a", "b", ""):
+            seen = Backlog.parse(self.client._run(records.backlog(tenant)))
+            own = [job for job in self.seeds if self.lanes[job][1] == tenant]
+            assert seen.seeds == sum(open_.values())
+            assert (seen.bytes > 0) == (seen.seeds > 0)
+            assert seen.seeds + seen.ended == sum(map(len, self.seeds.values()))
+            if tenant:
+                assert seen.tenant_seeds == sum(open_.get(job, 0) for job in own)
+                assert seen.tenant_seeds + seen.tenant_ended == sum(len(self.seeds[job]) for job in own)
+
+    def check_events(self, job: str) -> None:
+        """The log has each chunk once, and each status when the job took it."""
+        events = Events.parse(job, self.client._run(records.read_events(job)))
+        chunks = [entry.chunk for entry in events.entries if entry.chunk is not None]
+        statuses = [entry.status for entry in events.entries if entry.status]
+        assert len(chunks) == len(set(chunks)) == -(-self.done[job] // CHUNK)
+        end = JobStatus.CANCELED if job in self.canceled else JobStatus.SUCCEEDED
+        assert statuses in ([JobStatus.RUNNING, end], [end])
+        assert statuses != [JobStatus.SUCCEEDED]
 
     def teardown(self) -> None:
         """Let one worker do all that is left."""
@@ -148,6 +196,12 @@ class Histories(RuleBasedStateMachine):
             assert self.client.get(job).status is JobStatus.SUCCEEDED
             assert self.sent[job] == list(range(-(-len(self.seeds[job]) // CHUNK)))
         assert not self.redis.exists(*BEHIND_KEYS)
+        for job in self.seeds:
+            self.check_events(job)
+        backlog = Backlog.parse(self.client._run(records.backlog()))
+        assert (backlog.seeds, backlog.bytes) == (0, 0)
+        page = JobPage.parse(self.client._run(records.list_jobs(limit=1000)), 1000)
+        assert sorted(record.id for record in page.records) == sorted(self.seeds)
         self.connection.close()
         self.client.close()
 
