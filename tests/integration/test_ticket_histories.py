@@ -143,9 +143,9 @@ class Histories(RuleBasedStateMachine):
         for job in left:
             tickets[self.lanes[job]].append(ticket(job))
         counts: list[dict[str, int]] = [{} for _ in LANES]
-        for (lane, tenant), own in tickets.items():
+        for (where, tenant), own in tickets.items():
             if tenant and len(own) > 1:
-                counts[lane][turn(tenant)] = len(own) - 1
+                counts[where][turn(tenant)] = len(own) - 1
         for job, number in left.items():
             if number > 1:
                 counts[self.lanes[job][0]][job] = number - 1
