@@ -14,12 +14,10 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
   return digest == ARGV[2] and (owner or '') == tenant and 0 or -1
 end
 local weight = #ARGV[9] + #ARGV[16] + #ARGV[17] + 1024
-if redis.call('ZCARD', KEYS[3]) == 0 then
-  redis.call('HDEL', '@BACKLOG_KEY@', 'seeds', 'bytes', 'seeds ' .. tenant) -- nothing can have been left over
-end
+local idle = redis.call('ZCARD', KEYS[3]) == 0 -- so whatever the backlog says was left over
 local all, bytes, own = unpack(redis.call('HMGET', '@BACKLOG_KEY@', 'seeds', 'bytes', 'seeds ' .. tenant))
 local function exceeds(waiting, more, most)
-  return tonumber(most) > 0 and (waiting or 0) + more > tonumber(most)
+  return tonumber(most) > 0 and (idle and 0 or waiting or 0) + more > tonumber(most)
 end
 if exceeds(all, seeds, ARGV[18]) then
   return -2
@@ -33,6 +31,9 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local keep = string.format('%.0f', ARGV[7] + ARGV[8])
 -- The queue comes first: if it is no list, or memory is short, this fails before anything is written.
 local standing = redis.call('LPUSH', ticket_list(KEYS[5], ARGV[12], tenant), ARGV[11])
+if idle then
+  redis.call('HDEL', '@BACKLOG_KEY@', 'seeds', 'bytes', 'seeds ' .. tenant)
+end
 if tenant ~= '' and standing == 1 then
   redis.call('LPUSH', KEYS[5], '@TURN_PREFIX@' .. tenant)
 end
