@@ -7,6 +7,9 @@
         for result in job.wait(timeout=60).results():
             print(result.seed, result.caption, result.image_uri)
 
+``Client(url="http://127.0.0.1:8000", api_key="sm_...")`` does the same over the HTTP API. For asyncio there is
+``AsyncClient``.
+
 Names are loaded when first used (PEP 562), so that ``import producer`` costs next to nothing and never brings in
 torch, Pillow, boto3, Celery or the worker.
 """
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from producer.dead import DeadLetter
     from producer.errors import (
         AccessError,
+        ApiKeyNotFound,
         DeadLetterError,
         DeadLetterNotFound,
         ExtraMissing,
@@ -55,6 +59,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AccessError",
+    "ApiKeyNotFound",
     "AsyncClient",
     "AsyncJob",
     "Client",

@@ -55,8 +55,8 @@ class Start:
     failures; ``deliveries`` counts all that were begun, with this one if it is to be run. ``stopped_at`` is
     the seed that the last attempt was at when it ended without a word, if it was run alone, and ``died`` the number of
     workers in a row that died at it. ``known`` are the seeds that should be published already; with
-    ``force`` they are computed nevertheless. ``trace`` is the trace context of the submit (producer/tracing.py), "" for
-    none.
+    ``force`` they are computed nevertheless. ``trace`` is the trace context of the submit (producer/tracing.py), and
+    ``tenant`` whose job it is, "" for none.
     """
 
     verdict: Verdict
@@ -69,11 +69,12 @@ class Start:
     known: frozenset[int] = frozenset()
     force: bool = False
     trace: str = ""
+    tenant: str = ""
 
     @classmethod
     def parse(cls, answer: Sequence[str | int]) -> Start:
         """Read what the script answered."""
-        verdict, deaths, failures, deliveries, condemned, at, known, force, trace = answer
+        verdict, deaths, failures, deliveries, condemned, at, known, force, trace, tenant = answer
         seed, _, died = str(at).partition(":")
         return cls(
             Verdict(str(verdict)),
@@ -86,6 +87,7 @@ class Start:
             known=_numbers(known),
             force=bool(force),
             trace=str(trace),
+            tenant=str(tenant),
         )
 
 

@@ -5,6 +5,8 @@ Knows nothing of jobs. A URL comes in; a client, or an error that says in one li
 
 from __future__ import annotations
 
+import asyncio
+import builtins
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +34,10 @@ from producer.redaction import hide_credentials, redact
 
 TIMEOUT_S = 5.0
 RETRIES = 3
+MOST_CONNECTIONS = 64
+PATIENCE_S = 20.0
+"""Seconds that a command waits for a connection while all are in use."""
+
 SCHEMES = {"valkey": "redis", "valkeys": "rediss"}
 URL_OPTIONS = {
     *("db", "username", "password", "protocol"),
@@ -102,15 +108,52 @@ def connect(url: str, *, retries: int = RETRIES, decode: bool = True) -> redis.R
     return client
 
 
-def connect_async(url: str) -> redis.asyncio.Redis:
-    """Return an asyncio client that decodes replies to text; nothing is sent until it is used."""
+def connect_async(url: str, *, most: int = MOST_CONNECTIONS) -> redis.asyncio.Redis:
+    """Return an asyncio client that decodes replies to text; nothing is sent until it is used.
+
+    It opens at most so many connections; commands beyond that wait for one.
+    """
     url = normalize_url(url)
     options = connection_options(url)
     options["retry"] = AsyncRetry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), RETRIES)
     with _checked_options(url):
-        client = redis.asyncio.Redis.from_url(url, **options)
-        client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
-    return client
+        pool: Any = BoundedPool.from_url(url, **options)
+        pool.make_connection()
+    pool.places = asyncio.Semaphore(most)
+    return redis.asyncio.Redis.from_pool(pool)
+
+
+class BoundedPool(redis.asyncio.ConnectionPool):
+    """Connections of which so many are in use at a time; who wants one more waits.
+
+    The library's own pool that waits loses a wake-up when a waiter is cancelled, and others wait for nothing then.
+    """
+
+    places: asyncio.Semaphore
+
+    async def get_connection(self, *args: Any, **options: Any) -> Any:
+        """Return a connection for use, when there is one.
+
+        Raises:
+            redis.exceptions.ConnectionError: none was free for PATIENCE_S, or it could not be opened.
+        """
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await self.places.acquire()
+        except builtins.TimeoutError as error:  # the other of that name is the library's
+            raise ConnectionError(f"all connections were in use for {PATIENCE_S:g} s") from error
+        try:
+            return await super().get_connection(*args, **options)  # type: ignore[no-untyped-call]
+        except BaseException:
+            self.places.release()
+            raise
+
+    async def release(self, connection: Any) -> None:
+        """Take a connection back."""
+        try:
+            await super().release(connection)
+        finally:
+            self.places.release()
 
 
 @contextmanager

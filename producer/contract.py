@@ -36,6 +36,12 @@ TURN_PREFIX = "turn "
 TURNS_KEY_PREFIX = "seedmill:turns:"
 """Before the number of a lane, a colon and a tenant: the list of the tickets of that tenant's jobs in that lane."""
 
+CREDIT_KEY_PREFIX = "seedmill:credit:"
+"""Before the number of a lane, a colon and a tenant: the seeds left of its turn there, below 0 if it had more."""
+
+TURN_SEEDS = 32
+"""Seeds of a tenant's turn: it may take as many, or one message if that has more, and then waits as many more turns."""
+
 BEHIND_KEYS = tuple(f"seedmill:behind:{priority}" for priority in PRIORITIES)
 """Hashes, one a lane: by the id of each job with a ticket there, how many chunks it stands for beyond the next one.
 
@@ -75,20 +81,42 @@ ACTIVE_KEY = "seedmill:active"
 JOBS_KEY = "seedmill:jobs"
 """Sorted set of all jobs that have a record: score = Redis time of creation in milliseconds."""
 
+TRIM_KEY = "seedmill:jobs-trim"
+"""Hash of the place in each set of jobs at which those are looked for next whose record has gone."""
+
 TENANT_JOBS_KEY_PREFIX = "seedmill:jobs:"
 """Before a tenant: the same of its jobs alone."""
 
 BACKLOG_KEY = "seedmill:backlog"
-"""Hash of what has not ended, ``seeds`` and ``bytes``, and of seeds that have, ``ended``; a tenant's with its name."""
+"""Hash of what has not ended, ``seeds`` and ``bytes``, and of the seeds that have, ``ended``."""
+
+BACKLOG_SEEDS_KEY = "seedmill:backlog:seeds"
+BACKLOG_ENDED_KEY = "seedmill:backlog:ended"
+"""Hashes of the seeds of each tenant that have not ended, and of those that have."""
 
 EVENTS_KEY_PREFIX = "seedmill:events:"
-"""Before a job's id: the stream of its changes, ``chunk`` for one that has ended and ``status`` for a new status."""
+"""Before a job's id: the list of its changes as ``chunk:status``, one that has ended and its new status, or either."""
 
 CHANGES_CHANNEL = "seedmill:changes"
 """Channel on which the id of every job is published that changes."""
 
+MODEL_KEY = "seedmill:model"
+"""String: id of the model of the worker that was seen last, for pictures that are asked for while none lives."""
+
+IDEMPOTENCY_KEY_PREFIX = "seedmill:idempotency:"
+"""Before a tenant, a colon and the hash of an Idempotency-Key: hash of the request that was sent with it."""
+
 WEBHOOKS_KEY = "seedmill:webhooks"
 """Sorted set of ended jobs whose webhook is to be told: score = Redis time in milliseconds from which it is due."""
+
+WEBHOOK_DEAD_KEY = "seedmill:webhook-dead"
+"""Hash of webhooks that were given up, as JSON, by the id of the event."""
+
+WEBHOOK_DEAD_INDEX_KEY = "seedmill:webhook-dead-index"
+"""Sorted set of the ids of webhooks that were given up: score = Redis time in milliseconds."""
+
+WEBHOOK_SECRET_KEY = "seedmill:webhook-secret"  # noqa: S105  # the name of a key
+"""String from which the secrets of webhooks are derived where no setting says another."""
 
 WORKERS_KEY = "seedmill:workers"
 """Sorted set of workers: member = worker id, score = Redis time in milliseconds until which it counts as alive."""
@@ -116,6 +144,12 @@ KNOWN_BLOCK = 512
 
 MAX_DEAD_LETTERS = 10_000
 """Dead letters kept; the oldest go first."""
+
+API_KEYS_KEY = "seedmill:api-keys"
+"""Hash of what is kept of each API key, as JSON, by the key's id."""
+
+RATE_KEY_PREFIX = "seedmill:rate:"
+"""Before an API key's id: string with the Redis time in microseconds up to which its requests are spent."""
 
 MAX_ATTEMPTS = 3
 """Times that a seed is tried; where workers die of it, the first together with others and the next alone."""
@@ -194,7 +228,7 @@ def facts_key(job_id: str) -> str:
 
 
 def events_key(job_id: str) -> str:
-    """Redis stream of the changes of a job."""
+    """Redis list of the changes of a job."""
     return EVENTS_KEY_PREFIX + job_id
 
 

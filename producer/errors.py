@@ -17,7 +17,8 @@
     |   `-- ReplayRefused
     |-- AccessError
     |   |-- Unauthorized   (also PermissionError)
-    |   `-- Forbidden      (also PermissionError)
+    |   |-- Forbidden      (also PermissionError)
+    |   `-- ApiKeyNotFound (also LookupError)
     `-- QueueError
         |-- QueueUnreachable  (also ConnectionError)
         |-- QueueRefused
@@ -25,7 +26,8 @@
         `-- RateLimited
 
 Messages name the value that was wrong and what to do. Errors of the Redis client are translated at the boundary
-(producer/connection.py) and kept as the cause. Over HTTP each travels as a problem (producer/problems.py).
+(producer/connection.py) and kept as the cause, those of the HTTP client likewise (producer/http_backend.py). Over HTTP
+each travels as a problem (producer/problems.py).
 """
 
 from __future__ import annotations
@@ -77,10 +79,12 @@ class JobNotFound(JobError, LookupError):
 
 
 class JobConflict(JobError):
-    """A job of that id exists already, with other seeds; nothing was enqueued."""
+    """A job of that id exists already, with other seeds or of another tenant; nothing was enqueued."""
 
     def __init__(self, job_id: str) -> None:
-        super().__init__(f"job {job_id!r} exists already with other seeds: choose another id; nothing was enqueued")
+        super().__init__(
+            f"job {job_id!r} exists already with other seeds, or is not yours: choose another id; nothing was enqueued"
+        )
         self.job_id = job_id
 
 
@@ -118,10 +122,10 @@ class DeadLetterError(SeedmillError):
 
 
 class DeadLetterNotFound(DeadLetterError, LookupError):
-    """There is no dead letter of that id."""
+    """There is no dead letter of that id, or no webhook that was given up; ``command`` lists those that there are."""
 
-    def __init__(self, letter_id: object) -> None:
-        super().__init__(f"there is no dead letter {letter_id!r}: list them with seedmill dead list")
+    def __init__(self, letter_id: object, command: str = "seedmill dead list") -> None:
+        super().__init__(f"there is no dead letter {letter_id!r}: list them with {command}")
         self.letter_id = letter_id
 
 
@@ -141,16 +145,24 @@ class Forbidden(AccessError, PermissionError):
     """The API key lacks the scope that this needs."""
 
 
+class ApiKeyNotFound(AccessError, LookupError):
+    """There is no API key of that id."""
+
+    def __init__(self, key_id: object) -> None:
+        super().__init__(f"there is no API key {key_id!r}: list them with seedmill keys list")
+        self.key_id = key_id
+
+
 class QueueError(SeedmillError):
     """The queue could not do what was asked."""
 
 
 class QueueUnreachable(QueueError, ConnectionError):
-    """Redis or Valkey does not answer."""
+    """Redis or Valkey, or the HTTP API, does not answer."""
 
 
 class QueueRefused(QueueError):
-    """Redis or Valkey answered with a refusal: wrong password, missing right, or out of memory."""
+    """Redis or Valkey answered with a refusal: wrong password, missing right, or out of memory; or the API failed."""
 
 
 class QueueFull(QueueError):

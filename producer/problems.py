@@ -24,7 +24,7 @@ KINDS: Mapping[str, tuple[Kind, int, str]] = {
     "invalid-uri": (errors.InvalidUri, 422, "Not the URI of an object"),
     "invalid-setting": (errors.SettingsError, 422, "A value that cannot be used"),
     "job-not-found": (errors.JobNotFound, 404, "No such job"),
-    "job-conflict": (errors.JobConflict, 409, "The job exists with other seeds"),
+    "job-conflict": (errors.JobConflict, 409, "There is another job of that id"),
     "results-lost": (errors.ResultsLost, 410, "Results are gone"),
     "dead-letter-not-found": (errors.DeadLetterNotFound, 404, "No such dead letter"),
     "replay-refused": (errors.ReplayRefused, 409, "It cannot be sent again"),
@@ -41,6 +41,10 @@ KINDS: Mapping[str, tuple[Kind, int, str]] = {
 PROTOCOL = {
     "invalid-request": (422, "The request cannot be understood"),
     "not-found": (404, "No such resource"),
+    "method-not-allowed": (405, "Not possible here"),
+    "misdirected": (421, "The request names another host"),
+    "cross-origin": (403, "The request comes from a page of another origin"),
+    "webhook-not-found": (404, "No such webhook"),
     "not-published": (404, "That picture is not published"),
     "body-too-large": (413, "The body is too large"),
     "key-reused": (422, "The Idempotency-Key was used with another request"),
@@ -49,6 +53,9 @@ PROTOCOL = {
     "internal-error": (500, "An error of the server"),
 }
 """Problems that are no exception of a client's calls: status and title by name."""
+
+UNREACHABLE = frozenset({408, 425, 502, 503, 504, *range(520, 525)})
+"""Statuses by which proxies say that nobody answered behind them, or not in time; from 520 on they are Cloudflare's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +105,8 @@ def to_error(document: Mapping[str, Any], status: int, retry_after_s: int | None
     Exception.__init__(error, detail)
     if issubclass(kind, errors.QueueFull | errors.RateLimited):
         error.retry_after_s = retry_after_s or 1  # type: ignore[attr-defined]
+    if issubclass(kind, errors.QueueFull):
+        error.problem = name  # type: ignore[attr-defined]
     for member in ("job_id", "letter_id"):
         if member in document:
             setattr(error, member, document[member])
@@ -105,12 +114,7 @@ def to_error(document: Mapping[str, Any], status: int, retry_after_s: int | None
 
 
 def _by_status(status: int) -> Kind:
-    known: dict[int, Kind] = {
-        401: errors.Unauthorized,
-        403: errors.Forbidden,
-        429: errors.RateLimited,
-        502: errors.QueueUnreachable,
-        503: errors.QueueUnreachable,
-        504: errors.QueueUnreachable,
-    }
+    if status in UNREACHABLE:
+        return errors.QueueUnreachable
+    known: dict[int, Kind] = {401: errors.Unauthorized, 403: errors.Forbidden, 429: errors.RateLimited}
     return known.get(status, errors.QueueRefused if status >= 500 else errors.SettingsError)

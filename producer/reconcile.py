@@ -63,10 +63,10 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What is in the lists: the task ids of messages, and the jobs of tickets; and the tenants that may have jobs."""
+    """What is in the lists: task ids of messages; jobs of tickets, and in whose list each was; tenants with jobs."""
 
     tasks: set[str]
-    tickets: set[str]
+    tickets: dict[str, str]
     tenants: set[str]
 
 
@@ -115,6 +115,8 @@ def active_jobs(client: redis.Redis) -> tuple[list[str], int]:
         alive = status in ("queued", "running") and now_ms < int(expires_ms)
         (found if alive else gone).append(job)
     forgotten = sum(int(_run(client, records.expire_jobs(gone[n : n + PAGE]))) for n in range(0, len(gone), PAGE))
+    if forgotten:  # the seeds of a job whose record has gone are known no more
+        _run(client, records.count_backlog())
     return found, forgotten
 
 
@@ -160,11 +162,13 @@ def _mend_tickets(client: redis.Redis, extents: Extents, found: Found) -> int:
     turns = {name for name in behind if name.startswith(TURN_PREFIX)}
     counts = {job: count for job, count in behind.items() if job not in turns}
     tenants = found.tenants | {name.removeprefix(TURN_PREFIX) for name in turns}
-    doubtful = (counts.keys() | found.tickets) - extents.keys()
+    doubtful = (counts.keys() | found.tickets.keys()) - extents.keys()
     for job, (chunks, sent) in extents.items():
         if sent < chunks and (job not in found.tickets or counts.get(job, 0) != chunks - sent - 1):
             doubtful.add(job)
-    republished = sum(int(_run(client, records.mend_ticket(job))) for job in sorted(doubtful))
+    republished = sum(
+        int(_run(client, records.mend_ticket(job, found.tickets.get(job, "")))) for job in sorted(doubtful)
+    )
     for tenant in sorted(tenants):
         _run(client, records.mend_turn(tenant))
     return republished
@@ -176,16 +180,16 @@ def _find(client: redis.Redis, tenants: set[str]) -> Found:
     Lists of tenants are read that are given, or have a turn.
     """
     connection: Any = client
-    found = Found(set(), set(), set(tenants))
+    found = Found(set(), {}, set(tenants))
     for lane in LANES:
         for page in _pages(client, lane):
-            found.tickets.update(_without(TICKET_PREFIX, page))
+            found.tickets.update(dict.fromkeys(_without(TICKET_PREFIX, page), ""))
             found.tenants.update(_without(TURN_PREFIX, page))
             found.tasks.update(_read_ids(page))
     for tenant in found.tenants:
         for number in range(len(LANES)):
             for page in _pages(client, turns_key(number, tenant)):
-                found.tickets.update(_without(TICKET_PREFIX, page))
+                found.tickets.update(dict.fromkeys(_without(TICKET_PREFIX, page), tenant))
     for worker in _workers(client):
         found.tasks.update(_read_ids(connection.hvals(held_key(worker))))
     return found

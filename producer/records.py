@@ -124,10 +124,13 @@ def cancel_job(job_id: str) -> Call:
     return Call(SCRIPTS["cancel_job"], keys, [job_id, ticket(job_id), revoked_result(job_id, "the job was canceled")])
 
 
-def mend_ticket(job_id: str) -> Call:
-    """Put a job's ticket where it belongs; answers how many chunks it stands for if it was missing, else 0."""
+def mend_ticket(job_id: str, tenant: str = "") -> Call:
+    """Put a job's ticket where it belongs; answers how many chunks it stands for if it was missing, else 0.
+
+    ``tenant`` is in whose list it was found, for a job whose record has gone.
+    """
     keys = [job_key(job_id), seeds_key(job_id), *LANES, *BEHIND_KEYS]
-    return Call(SCRIPTS["mend_ticket"], keys, [job_id, ticket(job_id), WAKE])
+    return Call(SCRIPTS["mend_ticket"], keys, [job_id, ticket(job_id), WAKE, tenant])
 
 
 def mend_turn(tenant: str) -> Call:
@@ -172,19 +175,17 @@ def backlog(tenant: str = "") -> Call:
 
 @dataclass(frozen=True, slots=True)
 class JobPage:
-    """Some jobs, newest first, and where to go on, ``None`` at the end."""
+    """Some jobs, newest first, and where to go on, ``None`` at the end; there may be more although there are few."""
 
     records: list[JobRecord]
     next: str | None
 
     @classmethod
-    def parse(cls, answer: Sequence[Any], limit: int) -> JobPage:
-        """Read what :func:`list_jobs` answered that was asked for ``limit`` jobs."""
-        now_ms, *rest = answer
+    def parse(cls, answer: Sequence[Any]) -> JobPage:
+        """Read what :func:`list_jobs` answered."""
+        now_ms, following, *rest = answer
         pairs = zip(rest[::2], rest[1::2], strict=True)
-        records = [JobRecord.read(job, [flat, now_ms, -1]) for job, flat in pairs]
-        last = records[-1] if len(records) >= limit else None
-        return cls(records, f"{last.created_at.timestamp() * 1000:.0f}:{last.id}" if last else None)
+        return cls([JobRecord.read(job, [flat, now_ms, -1]) for job, flat in pairs], following or None)
 
 
 def list_jobs(*, tenant: str | None = None, after: str | None = None, limit: int = 100) -> Call:
@@ -203,9 +204,12 @@ def list_jobs(*, tenant: str | None = None, after: str | None = None, limit: int
 
 
 class Entry(NamedTuple):
-    """One change of a job: a chunk that has ended, a status that the job has since, or both; ``id`` grows."""
+    """One change of a job: a chunk that has ended, a status that the job has since, or both.
 
-    id: str
+    ``number`` is its place among them, from 1 on.
+    """
+
+    number: int
     chunk: int | None
     status: JobStatus | None
 
@@ -218,25 +222,22 @@ class Events:
     entries: list[Entry]
 
     @classmethod
-    def parse(cls, job_id: str, answer: Sequence[Any]) -> Events:
-        """Read what :func:`read_events` answered.
+    def parse(cls, job_id: str, answer: Sequence[Any], after: int = 0) -> Events:
+        """Read what :func:`read_events` answered that was asked for those after one.
 
         Raises:
             JobNotFound: there is no record.
         """
         flat, now_ms, found = answer
         entries = []
-        for entry_id, pairs in found:
-            fields = dict(zip(pairs[::2], pairs[1::2], strict=True))
-            chunk, status = fields.get("chunk"), fields.get("status")
-            entries.append(
-                Entry(entry_id, None if chunk is None else int(chunk), JobStatus(status) if status else None)
-            )
+        for number, text in enumerate(found, after + 1):
+            chunk, _, status = text.partition(":")
+            entries.append(Entry(number, int(chunk) if chunk else None, JobStatus(status) if status else None))
         return cls(JobRecord.read(job_id, [flat, now_ms, -1]), entries)
 
 
-def read_events(job_id: str, *, after: str = "", limit: int = 100) -> Call:
-    """Read a job and its changes after the entry of that id; :meth:`Events.parse` reads the answer."""
+def read_events(job_id: str, *, after: int = 0, limit: int = 100) -> Call:
+    """Read a job and its changes after the one of that number; :meth:`Events.parse` reads the answer."""
     return Call(SCRIPTS["read_events"], [job_key(job_id), events_key(job_id)], [after, limit])
 
 

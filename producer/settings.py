@@ -7,7 +7,7 @@ uses the variables that every S3 tool uses.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -74,6 +74,24 @@ class ProducerSettings(Settings):
     """Seeds in one message."""
 
 
+def _api_url(value: str | None) -> str | None:
+    if value and not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#@\s]*)?", value):
+        raise ValueError(
+            "write http://host:port or https://host, with a path before /v1 if it has one, and nothing else"
+        )
+    return value
+
+
+class HttpSettings(Settings):
+    """How a program that enqueues and polls reaches the HTTP API, if it does so by that."""
+
+    api_url: Annotated[str | None, AfterValidator(_api_url)] = None
+    """The HTTP API; wins over ``SEEDMILL_REDIS_URL``."""
+
+    api_key: SecretStr | None = None
+    """Key of the caller, where the API asks for one."""
+
+
 def _endpoint(value: str | None) -> str | None:
     if value and not re.match(r"https?://[^/]", value):
         raise ValueError("begin it with http:// or https://")
@@ -106,6 +124,27 @@ class S3Settings(Settings):
     """Token of temporary keys."""
 
 
+def _prefix(value: str) -> str:
+    if value and (value.startswith("/") or not value.endswith("/")):
+        raise ValueError("end it in a slash and begin it without one, or leave it empty")
+    return value
+
+
+class BucketSettings(S3Settings):
+    """Where in the object store pictures are: shared by workers and by the HTTP API."""
+
+    s3_bucket: str = Field(default="seedmill", min_length=3, max_length=63)
+    """Bucket that pictures and metadata go to."""
+
+    s3_prefix: Annotated[str, AfterValidator(_prefix)] = ""
+    """Put before every object key; ends in a slash, or is empty."""
+
+    @property
+    def s3_place(self) -> str:
+        """The bucket and its server, fit for messages and logs."""
+        return f"bucket {self.s3_bucket!r} at {hide_credentials(self.s3_endpoint_url or 'AWS S3')}"
+
+
 class PresignSettings(S3Settings):
     """What signing URLs for users needs."""
 
@@ -114,3 +153,13 @@ class PresignSettings(S3Settings):
 
     s3_url_ttl_s: int = Field(default=3600, ge=1, le=MAX_URL_TTL_S)
     """Seconds that a presigned URL can be opened."""
+
+
+class LogSettings(Settings):
+    """How processes that serve write their log."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least level of log lines that are written."""
+
+    log_format: Literal["auto", "json", "text"] = "auto"
+    """Form of log lines; auto is text on a terminal and JSON elsewhere."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 from uuid import uuid4
 
 from producer.contract import MAX_JOB_CHUNKS, Priority
@@ -16,6 +17,11 @@ from producer.seeds import Seeds, check_seeds, shorten
 from producer.settings import ProducerSettings
 
 JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+MAX_METADATA_BYTES = 8 * 1024
+"""Longest JSON that a caller keeps with a job."""
+
+WEBHOOK = re.compile(r"https?://[^\s/?#]+[^\s]{0,2000}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +34,8 @@ class Submission:
     settings: ProducerSettings
     force: bool
     extras: Extras = NO_EXTRAS
+    chosen_priority: Priority | None = None
+    """The priority that the caller asked for; ``None`` if it follows from the number of messages."""
 
     @classmethod
     def check(
@@ -58,13 +66,13 @@ class Submission:
                 f"chunk_size={settings.chunk_size} makes {chunks} messages of {len(checked)} seeds, more than "
                 f"{MAX_JOB_CHUNKS}: raise it (SEEDMILL_CHUNK_SIZE), or submit several jobs"
             )
-        if priority is None:
-            priority = Priority.INTERACTIVE if chunks == 1 else Priority.BULK
-        elif priority not in list(Priority):
+        if priority is not None and priority not in list(Priority):
             raise SettingsError(f"priority={shorten(priority)}: use {' or '.join(Priority)}")
+        chosen = None if priority is None else Priority(priority)
         if not isinstance(force, bool):
             raise SettingsError(f"force={shorten(force)}: use True or False")
-        return cls(job_id, checked, Priority(priority), settings, force, extras)
+        usual = Priority.INTERACTIVE if chunks == 1 else Priority.BULK
+        return cls(job_id, checked, chosen or usual, settings, force, extras, chosen)
 
     def call(self, trace: str, bounds: Bounds = NO_BOUNDS) -> Call:
         """Return the call that enqueues it within these bounds, with the trace context that its record keeps."""
@@ -79,3 +87,27 @@ class Submission:
             extras=self.extras,
             bounds=bounds,
         )
+
+
+def check_extras(metadata: Mapping[str, Any] | None, webhook: str | None) -> Extras:
+    """Check what a caller keeps with a job, and who is told of its end; whether that may be told, the API decides.
+
+    Raises:
+        SettingsError: naming the value.
+    """
+    if webhook is not None and not (isinstance(webhook, str) and WEBHOOK.fullmatch(webhook)):
+        raise SettingsError(f"webhook={shorten(webhook)} is not a URL: write https://host/path")
+    return Extras(metadata="" if metadata is None else _encode(metadata), webhook=webhook or "")
+
+
+def _encode(metadata: object) -> str:
+    if not isinstance(metadata, Mapping):
+        raise SettingsError(f"metadata={shorten(metadata)}: give a mapping, as in {{'order': 7}}")
+    try:
+        text = json.dumps(dict(metadata), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        size = len(text.encode())
+    except (TypeError, ValueError, RecursionError) as error:
+        raise SettingsError(f"metadata={shorten(metadata)} cannot be written as JSON: {error}") from error
+    if size > MAX_METADATA_BYTES:
+        raise SettingsError(f"metadata has {size} bytes as JSON, more than {MAX_METADATA_BYTES}: keep it elsewhere")
+    return text

@@ -21,6 +21,8 @@ API = "opentelemetry.trace"
 SCOPE = "seedmill"
 FIELDS = ("traceparent", "tracestate")
 
+NOTHING: Mapping[str, Any] = {}
+
 MAX_CHARACTERS = 1024
 """Longest trace context that travels; of a longer one ``traceparent`` alone."""
 
@@ -29,10 +31,13 @@ MESSAGING = {"messaging.system": "celery", "messaging.destination.name": QUEUE}
 
 
 @contextmanager
-def submitting(submission: Submission) -> Iterator[str]:
-    """Yield the trace context for the job's record, inside a span of the submit; "" in an app that does not trace."""
+def submitting(submission: Submission, carrier: Mapping[str, Any] = NOTHING) -> Iterator[str]:
+    """Yield the trace context for the job's record, inside a span of the submit.
+
+    ``carrier`` is the context in which somebody else asked for it, "" goes on where neither they nor this app trace.
+    """
     if sys.modules.get(API) is None:
-        yield ""
+        yield pack(carrier)
         return
     from opentelemetry.trace import SpanKind, get_tracer  # the app has
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -47,10 +52,11 @@ def submitting(submission: Submission) -> Iterator[str]:
         "seedmill.job.force": submission.force,
     }
     tracer = get_tracer(SCOPE, __version__)
-    with tracer.start_as_current_span("seedmill submit", kind=SpanKind.PRODUCER, attributes=attributes):
-        carrier: dict[str, str] = {}
-        TraceContextTextMapPropagator().inject(carrier)
-        yield pack(carrier)
+    asked = TraceContextTextMapPropagator().extract(carrier) if carrier else None
+    with tracer.start_as_current_span("seedmill submit", context=asked, kind=SpanKind.PRODUCER, attributes=attributes):
+        own: dict[str, str] = {}
+        TraceContextTextMapPropagator().inject(own)
+        yield pack(own)
 
 
 def pack(carrier: Mapping[str, Any]) -> str:

@@ -77,7 +77,7 @@ def build_app(settings: WorkerSettings, ledger: Ledger, turned: Callable[[], obj
         # hold messages back after they were taken, and forget them when the connection breaks.
         worker_send_task_events=settings.task_events,
         worker_disable_rate_limits=True,
-        # The worker logs through structlog (worker/monitoring/logs.py).
+        # The worker logs through structlog (producer/logs.py).
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         broker_transport_options={

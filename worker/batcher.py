@@ -62,8 +62,8 @@ class Batcher(Generic[Item]):
         for thread in self._threads:
             thread.start()
 
-    def submit(self, items: Iterable[Item], *, job: str = "", urgency: int = 0) -> None:
-        """Put items of a job in line, in order; returns at once.
+    def submit(self, items: Iterable[Item], *, job: str = "", tenant: str = "", urgency: int = 0) -> None:
+        """Put items of a job, of a tenant if it is anybody's, in line, in order; returns at once.
 
         Raises:
             RuntimeError: after :meth:`close`.
@@ -71,7 +71,7 @@ class Batcher(Generic[Item]):
         with self._changed:
             if self._closing:
                 raise RuntimeError("the batcher is closed")
-            self._line.put(items, job=job, urgency=urgency, now=time.monotonic())
+            self._line.put(items, job=job, tenant=tenant, urgency=urgency, now=time.monotonic())
             self._changed.notify()
 
     def close(self, timeout_s: float | None = None) -> bool:

@@ -93,7 +93,7 @@ class ChunkRunner:
         facts = {"deaths": start.deaths, "failures": start.failures, "delivery": start.deliveries}
         log.info("chunk started", action="chunk_started", seeds=len(delivery.message.seeds), alone=alone, **facts)
         with self._running.order(delivery) as order:
-            order.trace = trace
+            order.trace, order.tenant = trace, start.tenant
             try:
                 outcomes = self._outcomes(delivery, start, order, alone=alone)
             except (GivenBack, QueueError):

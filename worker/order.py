@@ -25,6 +25,8 @@ class Order:
     def __init__(self, job: str = "", *, urgency: int = 0) -> None:
         self.job = job
         self.urgency = urgency
+        self.tenant = ""
+        """Whose job it is, "" for nobody's: tenants take turns, and the jobs of one among themselves."""
         self.trace: Any = None
         """The trace of its chunk; ``None`` while nothing is traced."""
         self._lock = threading.Lock()

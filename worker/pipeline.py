@@ -134,7 +134,8 @@ class Pipeline:
             order.hold(joined.work)
             with suppress(Exception):  # the device thread tries again, and tells whose fault it is
                 self._draw(joined.new)
-            self._batcher.submit(joined.new + joined.hastened, job=order.job, urgency=order.urgency)
+            wanted = joined.new + joined.hastened
+            self._batcher.submit(wanted, job=order.job, tenant=order.tenant, urgency=order.urgency)
         except BaseException as error:  # who has joined it meanwhile must not wait in vain
             back = _given_back(error)
             for item in joined.new:

@@ -18,6 +18,7 @@ import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from types import FrameType
 from typing import Any, Protocol
 
@@ -240,6 +241,9 @@ class Service:
             "device": str(self._model.device),
             "model_id": info.id,
             "trained": info.trained,
+            "image_size": info.image_size,
+            "latent_dim": info.latent_dim,
+            "started_at": datetime.now(UTC).isoformat(),
         }
         self._routines = [
             duties.heartbeat(self._ledger, facts),

@@ -11,14 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from producer.redaction import hide_credentials
-from producer.settings import ProducerSettings, S3Settings
-
-
-def _prefix(value: str) -> str:
-    if value and (value.startswith("/") or not value.endswith("/")):
-        raise ValueError("end it in a slash and begin it without one, or leave it empty")
-    return value
+from producer.settings import BucketSettings, LogSettings, ProducerSettings
 
 
 def _device(value: str) -> str:
@@ -45,14 +38,8 @@ def _beside_the_checkpoint(read: dict[str, Any]) -> Path:
     return Path(read.get("checkpoint", "")).with_name("tokenizer.json")
 
 
-class StorageSettings(S3Settings):
+class StorageSettings(BucketSettings):
     """The bucket, and how long it is waited for."""
-
-    s3_bucket: str = Field(default="seedmill", min_length=3, max_length=63)
-    """Bucket that pictures and metadata go to."""
-
-    s3_prefix: Annotated[str, AfterValidator(_prefix)] = ""
-    """Put before every object key; ends in a slash, or is empty."""
 
     s3_create_bucket: bool = False
     """Make the bucket at start if it is missing."""
@@ -63,13 +50,8 @@ class StorageSettings(S3Settings):
     s3_timeout_s: float = Field(default=10.0, gt=0)
     """Seconds to wait for a connection and for each answer of the object store."""
 
-    @property
-    def s3_place(self) -> str:
-        """The bucket and its server, fit for messages and logs."""
-        return f"bucket {self.s3_bucket!r} at {hide_credentials(self.s3_endpoint_url or 'AWS S3')}"
 
-
-class WorkerSettings(ProducerSettings, StorageSettings):
+class WorkerSettings(ProducerSettings, StorageSettings, LogSettings):
     """Everything that a worker reads."""
 
     checkpoint: Path = Path("checkpoints/best.pt")
@@ -131,9 +113,3 @@ class WorkerSettings(ProducerSettings, StorageSettings):
 
     redis_trusted_hosts: Annotated[str, AfterValidator(_hosts)] = ""
     """Hosts whose Redis may be open to anyone, between commas, * for all; one at a loopback address always may."""
-
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least level of log lines that are written."""
-
-    log_format: Literal["auto", "json", "text"] = "auto"
-    """Form of log lines; auto is text on a terminal and JSON elsewhere."""

@@ -9,29 +9,38 @@ end
 
 -- Add to what has not ended, of all and of a tenant; what leaves it has ended.
 local function count(seeds, bytes, tenant)
-  local names = {'', tenant ~= '' and (' ' .. tenant) or nil}
-  for _, name in ipairs(names) do
-    if seeds ~= 0 then
-      redis.call('HINCRBY', '@BACKLOG_KEY@', 'seeds' .. name, seeds)
-    end
-    if seeds < 0 then
-      redis.call('HINCRBY', '@BACKLOG_KEY@', 'ended' .. name, -seeds)
-    end
+  if seeds ~= 0 then
+    redis.call('HINCRBY', '@BACKLOG_KEY@', 'seeds', seeds)
+    redis.call('HINCRBY', '@BACKLOG_SEEDS_KEY@', tenant, seeds)
+  end
+  if seeds < 0 then
+    redis.call('HINCRBY', '@BACKLOG_KEY@', 'ended', -seeds)
+    redis.call('HINCRBY', '@BACKLOG_ENDED_KEY@', tenant, -seeds)
   end
   if bytes ~= 0 then
     redis.call('HINCRBY', '@BACKLOG_KEY@', 'bytes', bytes)
   end
 end
 
--- A job was made: list it, and let go of the oldest that are listed if they are no more.
-local function list(job, tenant, now)
-  for _, key in ipairs({'@JOBS_KEY@', tenant ~= '' and ('@TENANT_JOBS_KEY_PREFIX@' .. tenant) or nil}) do
-    for _, old in ipairs(redis.call('ZRANGE', key, 0, 1)) do
-      if redis.call('EXISTS', '@JOB_KEY_PREFIX@' .. old) == 0 then
-        redis.call('ZREM', key, old)
+-- A job was made that is kept for so many ms: list it. Two others are looked at each time, in turn, and those whose
+-- record has gone are listed no more; the list of a tenant who makes no others goes as a whole.
+local function list(job, tenant, now, keep)
+  local own = tenant ~= '' and ('@TENANT_JOBS_KEY_PREFIX@' .. tenant) or nil
+  for _, key in ipairs({'@JOBS_KEY@', own}) do
+    redis.call('ZADD', key, string.format('%.0f', now), job)
+    local place = tonumber(redis.call('HGET', '@TRIM_KEY@', key) or 0)
+    local others = redis.call('ZRANGE', key, place, place + 1)
+    for _, other in ipairs(others) do
+      if redis.call('EXISTS', '@JOB_KEY_PREFIX@' .. other) == 0 then
+        redis.call('ZREM', key, other)
+      else
+        place = place + 1
       end
     end
-    redis.call('ZADD', key, string.format('%.0f', now), job)
+    redis.call('HSET', '@TRIM_KEY@', key, #others == 2 and place or 0)
+  end
+  if own and redis.call('PTTL', own) < 2 * keep then
+    redis.call('PEXPIRE', own, string.format('%.0f', 2 * keep))
   end
 end
 
@@ -45,15 +54,14 @@ local function changed(job, before, now, chunk, status)
     count(after - before, sign * (weight or 0), tenant or '')
   end
   if chunk or status then
-    local fields = {}
-    for name, value in pairs({chunk = chunk, status = status}) do
-      fields[#fields + 1] = name
-      fields[#fields + 1] = value
-    end
-    redis.call('XADD', '@EVENTS_KEY_PREFIX@' .. job, '*', unpack(fields))
-    redis.call('PEXPIRE', '@EVENTS_KEY_PREFIX@' .. job, redis.call('PTTL', record))
+    redis.call('RPUSH', '@EVENTS_KEY_PREFIX@' .. job, (chunk or '') .. ':' .. (status or ''))
   end
+  redis.call('PEXPIRE', '@EVENTS_KEY_PREFIX@' .. job, redis.call('PTTL', record))
   if webhook and (status == 'succeeded' or status == 'failed' or status == 'canceled') then
+    local oldest = redis.call('ZRANGE', '@WEBHOOKS_KEY@', 0, 0)[1] -- where nobody sends them
+    if oldest and redis.call('EXISTS', '@JOB_KEY_PREFIX@' .. oldest) == 0 then
+      redis.call('ZREM', '@WEBHOOKS_KEY@', oldest)
+    end
     redis.call('ZADD', '@WEBHOOKS_KEY@', string.format('%.0f', now), job)
   end
   redis.pcall('PUBLISH', '@CHANGES_CHANNEL@', job)

@@ -4,11 +4,8 @@
 if redis.call('ZCARD', KEYS[1]) > tonumber(ARGV[1]) then
   return 0
 end
-for _, name in ipairs(redis.call('HKEYS', '@BACKLOG_KEY@')) do
-  if name == 'bytes' or string.match(name, '^seeds') then
-    redis.call('HDEL', '@BACKLOG_KEY@', name)
-  end
-end
+redis.call('HDEL', '@BACKLOG_KEY@', 'seeds', 'bytes')
+redis.call('DEL', '@BACKLOG_SEEDS_KEY@')
 for _, job in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
   local seeds = open_seeds(job)
   local tenant, weight = unpack(redis.call('HMGET', '@JOB_KEY_PREFIX@' .. job, 'tenant', 'weight'))

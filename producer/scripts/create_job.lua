@@ -15,7 +15,8 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
 end
 local weight = #ARGV[9] + #ARGV[16] + #ARGV[17] + 1024
 local idle = redis.call('ZCARD', KEYS[3]) == 0 -- so whatever the backlog says was left over
-local all, bytes, own = unpack(redis.call('HMGET', '@BACKLOG_KEY@', 'seeds', 'bytes', 'seeds ' .. tenant))
+local all, bytes = unpack(redis.call('HMGET', '@BACKLOG_KEY@', 'seeds', 'bytes'))
+local own = redis.call('HGET', '@BACKLOG_SEEDS_KEY@', tenant)
 local function exceeds(waiting, more, most)
   return tonumber(most) > 0 and (idle and 0 or waiting or 0) + more > tonumber(most)
 end
@@ -32,7 +33,8 @@ local keep = string.format('%.0f', ARGV[7] + ARGV[8])
 -- The queue comes first: if it is no list, or memory is short, this fails before anything is written.
 local standing = redis.call('LPUSH', ticket_list(KEYS[5], ARGV[12], tenant), ARGV[11])
 if idle then
-  redis.call('HDEL', '@BACKLOG_KEY@', 'seeds', 'bytes', 'seeds ' .. tenant)
+  redis.call('HDEL', '@BACKLOG_KEY@', 'seeds', 'bytes')
+  redis.call('DEL', '@BACKLOG_SEEDS_KEY@')
 end
 if tenant ~= '' and standing == 1 then
   redis.call('LPUSH', KEYS[5], '@TURN_PREFIX@' .. tenant)
@@ -59,6 +61,6 @@ redis.call('PEXPIRE', KEYS[1], keep)
 redis.call('DEL', KEYS[6], KEYS[8])
 redis.call('SET', KEYS[2], ARGV[9], 'PX', keep)
 redis.call('ZADD', KEYS[3], now, job)
-list(job, tenant, now)
+list(job, tenant, now, tonumber(keep))
 changed(job, 0, now)
 return 1

@@ -2,12 +2,12 @@
 -- A job's ticket is put where it belongs: into its lane while there are chunks to send, and nowhere else. The number of
 -- chunks behind it is put right as well, the turn of its tenant is not (mend_turn.lua). Doing this twice does no harm.
 -- KEYS: job record, seeds; lanes, the first one first; of each lane the chunks behind its tickets.
--- ARGV: job id, ticket, wake text. Returns how many chunks the ticket stands for if it was missing, else 0.
+-- ARGV: job id, ticket, wake text, tenant of a job whose record has gone. Returns how many chunks the ticket stands for if it was missing, else 0.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local status, sent, chunks, own, expires, tenant =
   unpack(redis.call('HMGET', KEYS[1], 'status', 'sent', 'chunks', 'lane', 'expires_ms', 'tenant'))
-tenant = tenant or ''
+tenant = status and (tenant or '') or ARGV[4]
 local open = (status == 'queued' or status == 'running') and sent and now < tonumber(expires)
 local left = open and redis.call('EXISTS', KEYS[2]) == 1 and chunks - sent or 0
 local lanes = (#KEYS - 2) / 2

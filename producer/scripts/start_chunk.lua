@@ -2,8 +2,8 @@
 -- A worker begins with a chunk that it has taken. Returns what to do; how many attempts ended without a word, and how
 -- many were given back as failures; the deliveries so far, with this one; the seeds of it that were condemned, between
 -- commas; the seed that the last attempt stopped at, with how many workers in a row died at it, as in '7:2', or '';
--- those of its seeds that should be published already, between commas; 1 if all are to be computed nevertheless; and the
--- trace context that its job was submitted in, or ''.
+-- those of its seeds that should be published already, between commas; 1 if all are to be computed nevertheless; the
+-- trace context that its job was submitted in, or ''; and whose job it is, or ''.
 -- 'run'; 'suspect': an earlier attempt ended without a word, so ask again once nothing else is at work; 'done',
 -- 'canceled', 'expired': it is not to be run; 'unknown': the message is none of that job's; 'gone': the worker does not
 -- hold the message any more.
@@ -13,16 +13,16 @@
 -- seeds... adopt = '1': the message came from an app that wrote no record, so it is made here.
 -- A delivery that asks again, because a reply was lost, is answered as before.
 if redis.call('HEXISTS', KEYS[5], ARGV[10]) == 0 then
-  return {'gone', 0, 0, 0, '', '', '', 0, ''}
+  return {'gone', 0, 0, 0, '', '', '', 0, '', ''}
 end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local stamp = string.format('%.0f', now)
 if redis.call('EXISTS', KEYS[1]) == 0 then
   if ARGV[4] == '0' then
-    return {'expired', 0, 0, 0, '', '', '', 0, ''}
+    return {'expired', 0, 0, 0, '', '', '', 0, '', ''}
   elseif ARGV[2] ~= '0' then
-    return {'unknown', 0, 0, 0, '', '', '', 0, ''}
+    return {'unknown', 0, 0, 0, '', '', '', 0, '', ''}
   end
   local keep = string.format('%.0f', ARGV[6] + ARGV[7])
   redis.call('DEL', KEYS[2])
@@ -33,12 +33,12 @@ if redis.call('EXISTS', KEYS[1]) == 0 then
   redis.call('SET', KEYS[3], ARGV[8], 'PX', keep)
   redis.call('ZADD', KEYS[4], now, ARGV[1])
   redis.call('DEL', '@EVENTS_KEY_PREFIX@' .. ARGV[1])
-  list(ARGV[1], '', now)
+  list(ARGV[1], '', now, tonumber(keep))
   changed(ARGV[1], 0, now)
 end
 local chunk, size = ARGV[2], tonumber(ARGV[3])
-local status, expires, ttl, total, chunk_size, force, trace =
-  unpack(redis.call('HMGET', KEYS[1], 'status', 'expires_ms', 'ttl_ms', 'total', 'chunk_size', 'force', 'trace'))
+local status, expires, ttl, total, chunk_size, force, trace, tenant = unpack(redis.call('HMGET', KEYS[1],
+  'status', 'expires_ms', 'ttl_ms', 'total', 'chunk_size', 'force', 'trace', 'tenant'))
 local fact, by, open, failures, deliveries, condemned, at = unpack(redis.call('HMGET', KEYS[2], chunk, chunk .. ':by',
   chunk .. ':open', chunk .. ':failures', chunk .. ':deliveries', chunk .. ':condemned', chunk .. ':at'))
 open, failures, deliveries = tonumber(open or 0), tonumber(failures or 0), tonumber(deliveries or 0)
@@ -59,7 +59,7 @@ local function answer(verdict)
   end
   local runs = verdict == 'run'
   return {verdict, runs and open - 1 or open, failures, deliveries, condemned or '', seed or '',
-    runs and published() or '', force == '1' and 1 or 0, trace or ''}
+    runs and published() or '', force == '1' and 1 or 0, trace or '', tenant or ''}
 end
 if size ~= math.min(tonumber(chunk_size), total - chunk * chunk_size) then
   return answer('unknown')

@@ -22,12 +22,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from producer import logs
 from tests.torture.stand_in import StandIn
 from worker.machine import memory_limit, resident_bytes
 from worker.model.engine import Engine
 from worker.model.generated import Generated, unheard
 from worker.model.latents import draw_latents
-from worker.monitoring import logs
 from worker.service import ServedModel, Service
 from worker.settings import WorkerSettings
 

@@ -13,12 +13,15 @@ from producer.connection import connect
 from producer.contract import (
     ACTIVE_KEY,
     BACKLOG_KEY,
+    BACKLOG_SEEDS_KEY,
     BEHIND_KEYS,
     CHANGES_CHANNEL,
     EVENTS_KEY_PREFIX,
     JOBS_KEY,
     LANES,
     QUEUE,
+    TENANT_JOBS_KEY_PREFIX,
+    TURN_SEEDS,
     WEBHOOKS_KEY,
     JobStatus,
     Priority,
@@ -26,6 +29,7 @@ from producer.contract import (
     turn,
     turns_key,
 )
+from producer.reconcile import looks_complete
 from producer.records import Backlog, Bounds, Entry, Events, Extras, JobPage
 from producer.submission import Submission
 from tests.integration.conftest import Hand, message_in
@@ -49,24 +53,26 @@ class Submitter:
         *,
         bounds: Bounds = records.NO_BOUNDS,
         priority: Priority = Priority.BULK,
+        chunk_size: int = 2,
         **extras: str,
     ) -> int:
-        submission = Submission.check(seeds, job, self.client.settings, priority, extras=Extras(**extras))
+        settings = self.client.settings.model_copy(update={"chunk_size": chunk_size})
+        submission = Submission.check(seeds, job, settings, priority, extras=Extras(**extras))
         return int(self.client._run(submission.call("", bounds)))
 
     def backlog(self, tenant: str = "") -> Backlog:
         return Backlog.parse(self.client._run(records.backlog(tenant)))
 
     def events(self, job: str, **options: Any) -> Events:
-        return Events.parse(job, self.client._run(records.read_events(job, **options)))
+        return Events.parse(job, self.client._run(records.read_events(job, **options)), options.get("after", 0))
 
     def jobs(self, tenant: str | None = None, limit: int = 100) -> list[str]:
         """All jobs, read page by page."""
         found: list[str] = []
-        after = None
+        after: str | None = None
         while True:
             call = records.list_jobs(tenant=tenant, after=after, limit=limit)
-            page = JobPage.parse(self.client._run(call), limit)
+            page = JobPage.parse(self.client._run(call))
             found += [record.id for record in page.records]
             after = page.next
             if after is None:
@@ -100,14 +106,53 @@ def take(quiet: Endpoints) -> Iterator[Take]:
     ledger.close()
 
 
-def test_tenants_take_turns_whatever_the_number_and_size_of_their_jobs(on: Submitter, take: Take) -> None:
+def seeds_of(jobs: list[str], on: Submitter) -> Counter[str]:
+    """Return how many seeds came of each tenant, from the jobs of the messages in order."""
+    sizes = {job: on.client.get(job) for job in set(jobs)}
+    chunk = {job: -(-seen.counts.total // seen.record.chunks) for job, seen in sizes.items()}
+    return Counter(dict.fromkeys({job.split("-")[0] for job in jobs}, 0)) + Counter(
+        tenant for job in jobs for tenant in [job.split("-")[0]] * chunk[job]
+    )
+
+
+def test_tenants_get_equal_shares_of_seeds_whatever_the_number_and_size_of_their_jobs_and_messages(
+    on: Submitter, take: Take
+) -> None:
+    for number in range(200):
+        on.submit(range(1), f"many-{number}", tenant="many")
+    on.submit(range(100_000), "large-0", tenant="large", chunk_size=1000)
+    on.submit(range(1000), "small-0", tenant="small", chunk_size=7)
+    taken: list[str] = []
+    while len(taken) < 150:
+        taken += take(1)
+    shares = seeds_of(taken, on)
+    assert shares["large"] == 1000, "one message, which is paid for by turns to come"
+    assert abs(shares["many"] - shares["small"]) <= TURN_SEEDS
+    rest = seeds_of(take(100), on)
+    assert rest["large"] == 0
+
+
+def test_who_is_alone_waits_for_no_turns(on: Submitter, take: Take) -> None:
+    on.submit(range(10_000), "a", tenant="one", chunk_size=1000)
+    assert take(10) == ["a"] * 10
+
+
+def test_a_debt_is_remembered_when_the_next_job_comes(on: Submitter, take: Take) -> None:
+    on.submit(range(320), "large-0", tenant="large", chunk_size=320)
+    on.submit(range(1000), "small-0", tenant="small", chunk_size=32)
+    assert take(2) == ["large-0", "small-0"]
+    on.submit(range(320), "large-1", tenant="large", chunk_size=320)
+    assert take(9) == ["small-0"] * 9
+    assert "large-1" in take(2)
+
+
+def test_jobs_that_want_nothing_any_more_cost_their_tenant_no_turn(on: Submitter, take: Take) -> None:
     for number in range(50):
-        on.submit(range(20), f"many-{number}", tenant="many")
-    on.submit(range(1000), "large", tenant="large")
-    on.submit(range(6), "small", tenant="small")
-    taken = take(9)
-    assert Counter(job.split("-")[0] for job in taken) == {"many": 3, "large": 3, "small": 3}
-    assert len({job for job in taken if job.startswith("many")}) == 3
+        on.submit(range(1), f"expired-{number}", tenant="one")
+        on.redis.hset(job_key(f"expired-{number}"), "expires_ms", 1)
+    on.submit(range(1), "alive", tenant="one")
+    on.submit(range(1000), "other", tenant="two", chunk_size=32)
+    assert "alive" in take(2)
 
 
 def test_jobs_of_one_tenant_take_turns_as_well(on: Submitter, take: Take) -> None:
@@ -116,17 +161,20 @@ def test_jobs_of_one_tenant_take_turns_as_well(on: Submitter, take: Take) -> Non
     assert take(7) == ["a", "b", "c", "a", "b", "c"]
 
 
-def test_a_single_seed_does_not_wait_for_a_thousand_of_another_tenant(on: Submitter, take: Take) -> None:
+def test_a_single_seed_waits_for_no_more_than_a_turn_of_another_tenant_that_has_a_thousand(
+    on: Submitter, take: Take
+) -> None:
     for number in range(1000):
         on.submit(range(1), f"many-{number}", tenant="many", priority=Priority.INTERACTIVE)
+    take(5)
     on.submit(range(1), "one", tenant="one", priority=Priority.INTERACTIVE)
-    assert "one" in take(2)
+    assert "one" in take(TURN_SEEDS + 1)
 
 
 def test_who_names_no_tenant_has_a_turn_for_each_job(on: Submitter, take: Take) -> None:
-    on.submit(range(4), "a", tenant="one")
-    on.submit(range(4), "b", tenant="one")
-    on.submit(range(4), "c")
+    on.submit(range(64), "a", tenant="one", chunk_size=32)
+    on.submit(range(64), "b", tenant="one", chunk_size=32)
+    on.submit(range(64), "c", chunk_size=32)
     assert take(6) == ["a", "c", "b", "c", "a", "b"]
 
 
@@ -156,6 +204,14 @@ def test_the_reconciler_mends_what_is_lost_of_a_tenant(on: Submitter, take: Take
     on.client.reconcile()
     assert on.client.queue().waiting == 4
     assert sorted(take(5)) == ["a", "a", "b", "b"]
+
+
+def test_the_ticket_of_a_job_whose_record_has_gone_is_taken_away(on: Submitter) -> None:
+    on.submit(range(4), "a", tenant="one")
+    on.redis.delete(job_key("a"))
+    on.client.reconcile()
+    assert on.client.queue().waiting == 0
+    assert not on.redis.exists(LANES[BULK], turns_key(BULK, "one"), BEHIND_KEYS[BULK])
 
 
 def test_a_second_turn_of_a_tenant_goes_when_all_is_looked_through(on: Submitter, take: Take) -> None:
@@ -227,13 +283,24 @@ def test_a_backlog_that_went_wrong_is_counted_again(on: Submitter) -> None:
     on.submit(range(6), "a", tenant="one")
     on.submit(range(3), "b")
     right = on.redis.hgetall(BACKLOG_KEY)
-    on.redis.hset(BACKLOG_KEY, mapping={"seeds": 7, "bytes": -5, "seeds one": 99, "seeds gone": 3})
+    own = on.redis.hgetall(BACKLOG_SEEDS_KEY)
+    on.redis.hset(BACKLOG_KEY, mapping={"seeds": 7, "bytes": -5})
+    on.redis.hset(BACKLOG_SEEDS_KEY, mapping={"one": 99, "gone": 3})
     on.client.reconcile()
-    assert on.redis.hgetall(BACKLOG_KEY) == right
+    assert (on.redis.hgetall(BACKLOG_KEY), on.redis.hgetall(BACKLOG_SEEDS_KEY)) == (right, own)
+
+
+def test_the_backlog_is_counted_again_when_the_record_of_a_job_has_gone(on: Submitter) -> None:
+    on.submit(range(6), "a", tenant="one")
+    on.submit(range(3), "b", tenant="one")
+    on.redis.delete(job_key("a"))
+    assert looks_complete(on.redis)
+    assert (on.backlog("one").seeds, on.backlog("one").tenant_seeds) == (3, 3)
 
 
 def test_nothing_is_left_over_once_no_job_is_active(on: Submitter) -> None:
-    on.redis.hset(BACKLOG_KEY, mapping={"seeds": 7, "bytes": 5, "seeds one": 99})
+    on.redis.hset(BACKLOG_KEY, mapping={"seeds": 7, "bytes": 5})
+    on.redis.hset(BACKLOG_SEEDS_KEY, mapping={"one": 99, "other": 99})
     assert on.submit(range(6), "a", tenant="one", bounds=Bounds(seeds=6, share=6)) == records.MADE
     assert (on.backlog("one").seeds, on.backlog("one").tenant_seeds) == (6, 6)
 
@@ -265,7 +332,7 @@ def test_the_log_of_a_job_has_every_chunk_and_status_once(on: Submitter, hand: H
         (2, succeeded),
     ]
     for number, entry in enumerate(entries):
-        assert on.events("a", after=entry.id).entries == entries[number + 1 :]
+        assert on.events("a", after=entry.number).entries == entries[number + 1 :]
     assert on.events("a", limit=2).entries == entries[:2]
     assert 0 < on.redis.pttl(EVENTS_KEY_PREFIX + "a") <= on.redis.pttl(job_key("a"))
 
@@ -273,7 +340,7 @@ def test_the_log_of_a_job_has_every_chunk_and_status_once(on: Submitter, hand: H
 def test_the_log_of_a_canceled_job_ends_so(on: Submitter) -> None:
     on.submit(range(5), "a")
     on.client.cancel("a")
-    assert on.events("a").entries == [Entry(on.events("a").entries[0].id, None, JobStatus.CANCELED)]
+    assert on.events("a").entries == [Entry(1, None, JobStatus.CANCELED)]
 
 
 def test_every_change_of_a_job_is_published(on: Submitter, hand: Hand) -> None:
@@ -320,11 +387,24 @@ def test_jobs_whose_record_has_gone_are_listed_no_more(on: Submitter) -> None:
     for name in "abcdef":
         on.submit(range(1), name, tenant="one")
     on.redis.delete(job_key("a"), job_key("c"), job_key("f"))
-    assert on.jobs(limit=2) == ["e", "d", "b"]
-    on.redis.delete(job_key("b"))
-    on.submit(range(1), "g", tenant="one")
-    assert on.redis.zrange(JOBS_KEY, 0, -1) == ["d", "e", "g"]
-    assert on.jobs("one") == ["g", "e", "d"]
+    assert on.jobs(limit=2) == on.jobs("one") == ["e", "d", "b"]
+
+
+def test_lists_of_jobs_do_not_grow_though_the_oldest_live_for_ever(on: Submitter) -> None:
+    on.submit(range(1), "old", tenant="one")
+    for number in range(300):
+        on.submit(range(1), f"j{number}", tenant="one")
+        on.redis.delete(job_key(f"j{number}"))
+    assert on.redis.zcard(JOBS_KEY) < 10
+    assert on.redis.zcard(TENANT_JOBS_KEY_PREFIX + "one") < 10
+    assert on.redis.pttl(TENANT_JOBS_KEY_PREFIX + "one") > 0
+
+
+def test_the_end_of_the_list_is_not_told_where_a_thousand_have_gone(on: Submitter) -> None:
+    on.submit(range(1), "alive")
+    gone = {f"gone-{number}": 2**42 for number in range(1500)}
+    on.redis.zadd(JOBS_KEY, gone)
+    assert on.jobs(limit=10) == ["alive"]
 
 
 @pytest.mark.parametrize("after", ["", "x", ":", "1:", ":a", "1.5:a", "-1:a", "1" * 16 + ":a", "\u0663:a", "5"])
@@ -336,10 +416,10 @@ def test_what_is_no_cursor_is_refused(after: str) -> None:
 def test_a_page_goes_on_where_the_last_one_ended_though_its_last_job_has_gone(on: Submitter) -> None:
     for name in "abcd":
         on.submit(range(1), name)
-    page = JobPage.parse(on.client._run(records.list_jobs(limit=2)), 2)
+    page = JobPage.parse(on.client._run(records.list_jobs(limit=2)))
     assert [record.id for record in page.records] == ["d", "c"]
     on.redis.zrem(JOBS_KEY, "c")
-    rest = JobPage.parse(on.client._run(records.list_jobs(after=page.next, limit=5)), 5)
+    rest = JobPage.parse(on.client._run(records.list_jobs(after=page.next, limit=5)))
     assert [record.id for record in rest.records][-2:] == ["b", "a"]
 
 

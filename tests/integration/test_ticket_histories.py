@@ -200,7 +200,7 @@ class Histories(RuleBasedStateMachine):
             self.check_events(job)
         backlog = Backlog.parse(self.client._run(records.backlog()))
         assert (backlog.seeds, backlog.bytes) == (0, 0)
-        page = JobPage.parse(self.client._run(records.list_jobs(limit=1000)), 1000)
+        page = JobPage.parse(self.client._run(records.list_jobs(limit=1000)))
         assert sorted(record.id for record in page.records) == sorted(self.seeds)
         self.connection.close()
         self.client.close()

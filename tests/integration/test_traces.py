@@ -17,7 +17,7 @@ from producer.connection import connect
 from producer.contract import QUEUE, TASK_NAME, job_key
 from producer.message import ChunkMessage
 from producer.tracing import MAX_CHARACTERS, unpack
-from tests.integration.conftest import HELD, Hand, Make
+from tests.integration.conftest import HELD, Hand, Make, over_redis
 from tests.support import run_python
 from tests.tracing import Kept, app_that_traces, attributes, parent_id, span_id, trace_id
 from worker.local.stack import Endpoints
@@ -43,6 +43,7 @@ def context_of(text: str) -> SpanContext:
     return trace.get_current_span(found).get_span_context()
 
 
+@over_redis
 def test_a_submit_is_a_producers_span_of_the_app_and_every_chunk_is_started_in_its_context(
     kept: Kept, make: Make, hand: Hand
 ) -> None:
@@ -66,6 +67,7 @@ def test_a_submit_is_a_producers_span_of_the_app_and_every_chunk_is_started_in_i
     assert job.refresh().counts.running == 3, "and the record is read as any other"
 
 
+@over_redis
 def test_a_job_that_exists_keeps_the_context_of_its_first_submit(kept: Kept, make: Make, hand: Hand) -> None:
     client = make()
     client.submit([1], job_id="j")
@@ -75,6 +77,7 @@ def test_a_job_that_exists_keeps_the_context_of_its_first_submit(kept: Kept, mak
     assert context_of(start(hand, message).trace).span_id == span_id(first)
 
 
+@over_redis
 def test_a_submit_that_is_refused_is_an_error(kept: Kept, make: Make) -> None:
     client = make()
     client.submit([1], job_id="j")
@@ -84,6 +87,7 @@ def test_a_submit_that_is_refused_is_an_error(kept: Kept, make: Make) -> None:
     assert kept.one("seedmill submit").status.status_code is StatusCode.ERROR
 
 
+@over_redis
 @pytest.mark.parametrize("length", [10, MAX_CHARACTERS])
 def test_a_trace_state_travels_unless_it_is_too_long_for_the_record(
     kept: Kept, make: Make, hand: Hand, length: int

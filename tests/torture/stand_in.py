@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 
 import worker.publish
+from producer import logs
 from worker.encode import encode_png
 from worker.machine import memory_limit, resident_bytes
 from worker.model.generated import Generated, ModelInfo
-from worker.monitoring import logs
 from worker.queue.ledger import Ledger
 from worker.queue.transport import QoS
 from worker.results import Recorder

@@ -124,3 +124,21 @@ class Taking(RuleBasedStateMachine):
 
 
 TestTaking = Taking.TestCase
+
+
+def test_tenants_take_turns_whatever_the_number_of_their_jobs() -> None:
+    line: Line[str] = Line(most=4)
+    for number in range(10):
+        line.put([f"many-{number}"], job=f"many-{number}", tenant="many", urgency=0, now=0.0)
+    line.put(["one-a", "one-b"], job="one", tenant="one", urgency=0, now=0.0)
+    line.put(["nobody-a", "nobody-b"], job="nobody", urgency=0, now=0.0)
+    assert line.take() == ["many-0", "one-a", "nobody-a", "many-1"]
+    assert line.take() == ["one-b", "nobody-b", "many-2", "many-3"]
+
+
+def test_the_jobs_of_one_tenant_take_turns_among_themselves() -> None:
+    line: Line[str] = Line(most=6)
+    line.put(["a1", "a2", "a3"], job="a", tenant="one", urgency=0, now=0.0)
+    line.put(["b1", "b2"], job="b", tenant="one", urgency=0, now=0.0)
+    assert line.take() == ["a1", "b1", "a2", "b2", "a3"]
+    assert len(line) == 0

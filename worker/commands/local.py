@@ -29,7 +29,7 @@ WHAT_NOW = "so the rest is stopped too; what was accepted is kept, and the next 
 
 @app.callback()
 def root() -> None:
-    """The whole stack here, without Docker: Valkey, an S3 server, and a worker."""
+    """The whole stack here, without Docker: Valkey, an S3 server, a worker, and the HTTP API."""
 
 
 @app.command()
@@ -37,6 +37,7 @@ def up(
     data: Annotated[Path, typer.Option(help="Folder for everything that the stack writes.")] = Path(".seedmill/up"),
     redis_port: Annotated[int, typer.Option(help="Port of Valkey; another is found if it is taken.")] = 6379,
     s3_port: Annotated[int, typer.Option(help="Port of the S3 server; another is found if it is taken.")] = 9000,
+    api_port: Annotated[int, typer.Option(help="Port of the HTTP API; likewise.")] = 8000,
     metrics_port: Annotated[int, typer.Option(help="Port of the worker's metrics; likewise.")] = 9808,
 ) -> None:
     """Start the stack, print where everything is, and stop it on Ctrl-C."""
@@ -47,20 +48,23 @@ def up(
             with console.status("starting"):
                 stack.start_servers(redis_port=redis_port, s3_port=s3_port)
                 port = free_port(metrics_port)
-                worker = stack.start_worker({"SEEDMILL_METRICS_PORT": str(port)})
-            announce(stack, worker, port, console)
-            remark(stack.endpoints, redis_port, s3_port, console)
+                worker = stack.start_worker({"SEEDMILL_METRICS_PORT": str(port)}, wait=False)
+                api_url = stack.start_api(port=api_port)  # while the worker loads its model
+                stack.wait_for(worker)
+            announce(stack, worker, api_url, port, console)
+            remark(stack.endpoints, api_url, (redis_port, s3_port, api_port), console)
             watch(stack, worker)
     except KeyboardInterrupt:
         console.print("stopped")
 
 
-def announce(stack: Stack, worker: Process, metrics_port: int, console: Console) -> None:
+def announce(stack: Stack, worker: Process, api_url: str, metrics_port: int, console: Console) -> None:
     """Write the variables of the stack to a file, and print what is where and what to try."""
     endpoints = stack.endpoints
     variables = stack.data / "env"
     exported = {**endpoints.environment(), **model_environment(WorkerSettings.load())}
     lines = [f"export {name}={shlex.quote(value)}" for name, value in exported.items()]
+    lines.append(f"# export SEEDMILL_API_URL={api_url}  # seedmill and Client() then ask the API instead of Redis")
     lines.append(f'export PATH={shlex.quote(sysconfig.get_path("scripts"))}:"$PATH"')
     write_atomically(variables, ("\n".join(lines) + "\n").encode())
     with Client(endpoints.redis_url) as client:
@@ -70,6 +74,7 @@ def announce(stack: Stack, worker: Process, metrics_port: int, console: Console)
         f"  queue    {endpoints.redis_url}   no password\n"
         f"  S3       {endpoints.s3_url}   bucket {endpoints.bucket}\n"
         f"           access key {endpoints.access_key}   secret key {endpoints.secret_key}\n"
+        f"  API      {api_url}   no key; documentation at {api_url}/docs\n"
         f"  metrics  http://127.0.0.1:{metrics_port}/metrics\n"
         f"  data     {escape(str(stack.data))}\n"
         f"  logs     {escape(str(stack.logs))}\n"
@@ -79,6 +84,8 @@ def announce(stack: Stack, worker: Process, metrics_port: int, console: Console)
         "  seedmill submit 0..99 --wait\n"
         "  seedmill submit 7 --wait --urls\n"
         "  seedmill queue\n"
+        f"  curl {api_url}/v1/jobs -H 'Prefer: wait=10' -H 'Content-Type: application/json' -d '{{\"seed\": 7}}'\n"
+        f"  curl -L -o 7.png {api_url}/v1/images/7\n"
         "  python -m worker verify 42\n\n"
         "Ctrl-C stops it; the data stays.",
         soft_wrap=True,
@@ -95,9 +102,10 @@ def model_environment(settings: WorkerSettings) -> dict[str, str]:
     }
 
 
-def remark(endpoints: Endpoints, redis_port: int, s3_port: int, console: Console) -> None:
-    """Say what is otherwise than one would expect."""
-    for name, port, url in (("Valkey", redis_port, endpoints.redis_url), ("S3", s3_port, endpoints.s3_url)):
+def remark(endpoints: Endpoints, api_url: str, ports: tuple[int, int, int], console: Console) -> None:
+    """Say what is otherwise than one would expect; ``ports`` are those that were wanted."""
+    urls = (endpoints.redis_url, endpoints.s3_url, api_url)
+    for name, url, port in zip(("Valkey", "S3", "the API"), urls, ports, strict=True):
         if urlsplit(url).port != port:
             console.print(f"[yellow]port {port} is taken, so {name} is at {url}[/]")
     with Client(endpoints.redis_url) as client:

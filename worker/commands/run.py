@@ -5,9 +5,9 @@ from __future__ import annotations
 import structlog
 import typer
 
+from producer import logs
 from producer.errors import SeedmillError
 from worker.loading import load_checked_engine
-from worker.monitoring import logs
 from worker.service import Service
 from worker.settings import WorkerSettings
 

@@ -1,11 +1,12 @@
-"""The two servers of the embedded stack: Valkey (or Redis), and rclone's S3 server over a folder.
+"""The servers of the embedded stack: Valkey (or Redis), rclone's S3 server over a folder, and seedmill's HTTP API.
 
-Both come from wheels (requirements/local.txt), or from PATH, and listen on 127.0.0.1 alone.
+The first two come from wheels (requirements/local.txt), or from PATH. All listen on 127.0.0.1 alone.
 """
 
 from __future__ import annotations
 
 import shutil
+import sys
 import sysconfig
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -79,7 +80,23 @@ def start_s3(folder: Path, logs: Path, *, access_key: str, secret_key: str, port
         return [program, "serve", "s3", str(folder), "--addr", f"127.0.0.1:{chosen}"]
 
     environment = {"RCLONE_AUTH_KEY": f'"{access_key},{secret_key}"', "RCLONE_CONFIG": "/dev/null"}
-    return _start("the S3 server", command, _is_s3, log=logs / "s3.log", port=port, environment=environment)
+    return _start("the S3 server", command, _is_ours, log=logs / "s3.log", port=port, environment=environment)
+
+
+def start_api(logs: Path, environment: Mapping[str, str], *, port: int = 0) -> Server:
+    """Start the HTTP API, which asks nobody for a key; returns when it answers, whatever the rest of the stack does."""
+
+    def command(chosen: int) -> list[str]:
+        program = [sys.executable, "-c", "from producer.cli import main; main()"]
+        return [*program, "serve", "--host", "127.0.0.1", "--port", str(chosen)]
+
+    own = {
+        "SEEDMILL_API_AUTH": "open",
+        "SEEDMILL_API_PUBLIC_URL": "",
+        "SEEDMILL_API_ROOT_PATH": "",
+        "PYTHONUNBUFFERED": "1",
+    }
+    return _start("the API", command, _is_ours, log=logs / "api.log", port=port, environment={**environment, **own})
 
 
 def _start(
@@ -118,6 +135,6 @@ def _is_valkey(process: Process, port: int) -> bool:
     return bool(facts["process_id"] == process.pid)
 
 
-def _is_s3(process: Process, port: int) -> bool:
-    """Return whether our own rclone says that it listens, and something answers on that port."""
-    return f"127.0.0.1:{port}/]" in process.output() and answers(port)
+def _is_ours(process: Process, port: int) -> bool:
+    """Return whether our own server says that it listens on that port, and something answers there."""
+    return f"http://127.0.0.1:{port}/" in process.output() and answers(port)

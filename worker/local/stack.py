@@ -21,7 +21,7 @@ from producer.client import Client
 from worker.errors import SetupError
 from worker.files import prepare_folder
 from worker.local.process import Process
-from worker.local.servers import start_s3, start_valkey
+from worker.local.servers import start_api, start_s3, start_valkey
 from worker.settings import StorageSettings
 
 ACCESS_KEY = "seedmill-local"
@@ -110,6 +110,13 @@ class Stack:
         if wait:
             self.wait_for(worker)
         return worker
+
+    def start_api(self, environment: Mapping[str, str] | None = None, *, port: int = 0) -> str:
+        """Start the HTTP API on the given port, or on a free one; returns its URL."""
+        api = start_api(self.logs, {**self.endpoints.environment(), **(environment or {})}, port=port)
+        self._cleanup.callback(api.process.stop)
+        self.servers["api"] = api.process
+        return f"http://127.0.0.1:{api.port}"
 
     def wait_for(self, worker: Process) -> None:
         """Block until that worker's heartbeat is seen."""

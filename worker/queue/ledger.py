@@ -26,6 +26,7 @@ from producer.connection import reconnect, takes_no_writes
 from producer.contract import (
     BEHIND_KEYS,
     CELERY_RESULT_PREFIX,
+    CREDIT_KEY_PREFIX,
     DEAD_INDEX_KEY,
     DEAD_KEY,
     HELD_KEY_PREFIX,
@@ -37,6 +38,7 @@ from producer.contract import (
     SEEDS_KEY_PREFIX,
     TICKET_PREFIX,
     TURN_PREFIX,
+    TURN_SEEDS,
     TURNS_KEY_PREFIX,
     WAKE,
     WORKER_FACTS_KEY,
@@ -177,7 +179,7 @@ class Ledger:
         try:
             args = [self.id, self._lease_ms, prefix, most, *room, MAX_MESSAGE_BYTES, WAKE, -1 if rest else turn]
             args += [TICKET_PREFIX, JOB_KEY_PREFIX, SEEDS_KEY_PREFIX, MESSAGE_TEMPLATE]
-            args += [TURN_PREFIX, TURNS_KEY_PREFIX]
+            args += [TURN_PREFIX, TURNS_KEY_PREFIX, CREDIT_KEY_PREFIX, TURN_SEEDS]
             answer = self._run("take", [self.key, WORKERS_KEY, *LANES, *BEHIND_KEYS], args)
             taken = [Taken(tag.decode(), lane.decode(), size, text, seeds) for tag, lane, size, text, seeds in answer]
             with self._lock:

@@ -1,13 +1,13 @@
 -- Take messages: each is copied to the worker's hash before it leaves its lane, in one step with it. Where a job's
 -- ticket stands, the next of its chunks is written out as a message, and the ticket goes to the back of its lane, or
 -- away with the last chunk: so jobs of one lane take turns. Where a tenant's turn stands, that is done with the list of
--- the tickets of its jobs, and the turn goes to the back of the lane, or away with the last ticket: so tenants take turns
--- with each other, and the jobs of one among themselves. Should this break off half-way, a chunk comes twice.
+-- the tickets of its jobs, until the turn has had its seeds; then it goes to the back of the lane, or away with the last
+-- ticket: so tenants take turns with each other, and the jobs of one among themselves. Should this break off half-way, a chunk comes twice.
 -- KEYS: messages held, workers; lanes, the first one first; of each lane the chunks behind its tickets.
 -- ARGV: worker id, lease ms, prefix of the tags, most messages, most seeds in all and of the first lane, most bytes of a
 -- message, wake text, a number if this take is to begin with another than the first lane, else -1 (the number says whose
 -- turn it is), text before a job's id in its ticket, prefixes of job records and of seeds, template of a message, text
--- before a tenant in its turn, prefix of the lists of tenants.
+-- before a tenant in its turn, prefix of the lists of tenants, of what is left of their turns, seeds of a turn.
 -- Returns tag, lane, bytes, text and seeds of each, 0 if they are not known; a text that is too long is cut to that many
 -- bytes, here and in the hash.
 local MOST_PASSED = 1000 -- tickets of jobs that want nothing any more, in one step; the others are met in the next
@@ -81,6 +81,7 @@ local function take_of_job(lane, list, job)
   else
     passed = passed + 1
   end
+  local seeds = known and chunk and chunk.seeds or 0
   if left > 0 then
     redis.call('LMOVE', list, list, 'RIGHT', 'LEFT')
   else
@@ -91,32 +92,52 @@ local function take_of_job(lane, list, job)
   else
     redis.call('HDEL', KEYS[3 + lanes + lane], job)
   end
+  return seeds
 end
 
-local function take_of_tenant(lane, tenant)
-  local list, key, behind = ARGV[15] .. lane .. ':' .. tenant, KEYS[3 + lane], KEYS[3 + lanes + lane]
+-- The next ticket of a tenant's list; what is no ticket is let go of. Returns its job, nil if there is none.
+local function ticket_of(list)
   local text = redis.pcall('LINDEX', list, -1)
   if type(text) == 'table' and not string.find(text.err, 'WRONGTYPE') then
     error(text.err)
   end
   local job = type(text) == 'string' and string.match(text, '^' .. ARGV[10] .. '([%w_-]+)$')
-  if job then
-    take_of_job(lane, list, job)
-  else -- it has no more, or what is there is no ticket
-    redis.call('DEL', list)
+  if not job then
+    redis.call(type(text) == 'string' and 'RPOP' or 'DEL', list)
     passed = passed + 1
   end
-  local length = redis.call('LLEN', list)
-  if length > 0 then
-    redis.call('LMOVE', key, key, 'RIGHT', 'LEFT')
-  else
-    redis.call('RPOP', key)
+  return job
+end
+
+-- Take chunks of a tenant's jobs, as long as its turn has seeds left. A chunk of more is paid for by turns to come, unless
+-- nobody else waits.
+local function take_of_tenant(lane, tenant)
+  local list, key, behind = ARGV[15] .. lane .. ':' .. tenant, KEYS[3 + lane], KEYS[3 + lanes + lane]
+  local account = ARGV[16] .. lane .. ':' .. tenant
+  local share = tonumber(ARGV[17])
+  local left = tonumber(redis.call('GET', account) or share)
+  if left <= 0 then
+    left = math.min(share, left + share)
   end
+  local alone = redis.call('LLEN', key) == 1
+  while (left > 0 or alone) and number < most and (lane == 0 and urgent or room) > 0 and passed < MOST_PASSED
+    and redis.call('EXISTS', list) == 1 do
+    local job = ticket_of(list)
+    left = left - (job and take_of_job(lane, list, job) or 0)
+  end
+  local length = redis.call('LLEN', list)
+  if length == 0 then
+    redis.call('RPOP', key)
+  elseif left <= 0 then
+    redis.call('LMOVE', key, key, 'RIGHT', 'LEFT')
+  end
+  redis.call('SET', account, string.format('%.0f', alone and share or left), 'PX', 60000)
   if length > 1 then
     redis.call('HSET', behind, ARGV[14] .. tenant, length - 1)
   else
     redis.call('HDEL', behind, ARGV[14] .. tenant)
   end
+  passed = passed + (left <= 0 and 0.01 or 0) -- so that debts alone do not keep Redis busy for long
 end
 
 -- The lane to begin with: of those that have messages each in turn, beginning with the last.

@@ -1,7 +1,7 @@
 """Log lines: a sentence, a stable ``action``, and ids; text on a terminal, JSON elsewhere. Secrets are never logged.
 
 Lines of Celery, kombu and other libraries pass through the same formatter, with the action ``library``. What each of
-our own actions means is in docs/monitoring.md.
+our own actions means is in docs/monitoring.md. Only processes that serve load this: it needs structlog.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import sys
 
 import structlog
 
-from worker.settings import WorkerSettings
+from producer.settings import LogSettings
 
 FIRST = ("timestamp", "level", "action", "event")
 
 
-def configure(settings: WorkerSettings) -> None:
+def configure(settings: LogSettings) -> None:
     """Set up structlog and the standard library's logging, on standard error."""
     as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [
