@@ -21,7 +21,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --no-compile --constraint requirements/constraints.txt
 TORCH := $(shell grep -m1 '^torch==' requirements/constraints.txt)
 
-.PHONY: help demo up test test-slow test-compose torture soak bench train evaluate check format lock build clean
+.PHONY: help demo up test test-slow test-compose torture soak bench bench-api bench-tenants train evaluate check format lock build clean
 
 help:  ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,12 @@ soak: $(VENV)/dev  ## thirty minutes of chaos
 
 bench: $(VENV)/bench  ## how fast, against what people would use instead (twenty minutes); BENCH="--quick"
 	@exec $(BIN)/python -m tests.benchmarks.throughput $(BENCH)
+
+bench-api: $(VENV)/bench  ## how many callers one process of the API serves (four minutes)
+	@exec $(BIN)/python -m tests.benchmarks.api
+
+bench-tenants: $(VENV)/dev  ## how a tenant fares beside one with far more work (three minutes)
+	@exec $(BIN)/python -m tests.benchmarks.tenants
 
 train: $(VENV)/dev  ## train the demo checkpoint again, into runs/demo (hours on a CPU; goes on where it was left)
 	@MALLOC_TOP_PAD_=268435456 MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=4294967296 \
@@ -93,12 +99,12 @@ $(VENV)/runtime: $(VENV)/python pyproject.toml requirements/worker.txt requireme
 	@echo "installing the rest (about 150 MB) ..."
 	@$(INSTALL) --requirement requirements/build.txt
 	@$(INSTALL) --requirement requirements/worker.txt --requirement requirements/local.txt \
-	  --no-build-isolation --editable .
+	  --no-build-isolation --editable ".[api,http]"
 	@touch $@
 
 $(VENV)/dev: $(VENV)/runtime requirements/dev.txt requirements/flower.txt
 	@$(INSTALL) --requirement requirements/dev.txt --requirement requirements/flower.txt \
-	  --no-build-isolation --editable ".[otel,s3]"
+	  --no-build-isolation --editable ".[api,http,otel,s3]"
 	@touch $@
 
 # celery-batches alone is installed without its dependencies, which would ask for an older Celery.

@@ -102,14 +102,25 @@ def store(endpoints: Endpoints) -> ObjectStore:
     return store
 
 
-@pytest.fixture
-def quiet(endpoints: Endpoints) -> Endpoints:
-    """The servers, with a Redis database of its own that is empty and that no worker listens to."""
-    url = endpoints.redis_url.removesuffix("/0") + "/9"
+def empty_database(endpoints: Endpoints, number: int) -> Endpoints:
+    """Return the servers with the Redis database of that number, which is emptied."""
+    url = endpoints.redis_url.removesuffix("/0") + f"/{number}"
     client = redis.Redis.from_url(url)
     client.flushdb()
     client.close()
     return replace(endpoints, redis_url=url)
+
+
+@pytest.fixture
+def quiet(endpoints: Endpoints) -> Endpoints:
+    """The servers, with a Redis database of its own that is empty and that no worker listens to."""
+    return empty_database(endpoints, 9)
+
+
+@pytest.fixture(scope="module")
+def module_quiet(endpoints: Endpoints) -> Endpoints:
+    """The same for all tests of a module, which share what they put there."""
+    return empty_database(endpoints, 8)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,77 @@
+"""The queue and the workers as they were seen within the last second, and the model whose pictures are served."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+from producer.api.connection import Connection
+from producer.contract import MODEL_KEY
+from producer.queue import QueueStatus, parse_queue_status, queue_status
+
+T = TypeVar("T")
+
+FRESH_S = 1.0
+
+
+class Remembered(Generic[T]):
+    """What was read within the last second, or else what is read now, once for all who ask."""
+
+    def __init__(self, read: Callable[[], Awaitable[T]]) -> None:
+        self._read = read
+        self._reading: asyncio.Future[T] | None = None
+        self._read_at = 0.0
+
+    async def get(self) -> T:
+        """Return it; errors are not remembered."""
+        fresh = time.monotonic() - self._read_at < FRESH_S
+        reading = self._reading
+        if reading is None or (reading.done() and (not fresh or reading.cancelled() or reading.exception())):
+            reading = self._reading = asyncio.ensure_future(self._read())
+            reading.add_done_callback(self._note)
+        return await asyncio.shield(reading)
+
+    def _note(self, done: asyncio.Future[T]) -> None:
+        self._read_at = time.monotonic()
+        if not done.cancelled():
+            done.exception()  # whoever waits has it
+
+
+class Workers:
+    """Looks at the queue."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._status = Remembered(self._look)
+        self._noted = ""
+
+    async def status(self) -> QueueStatus:
+        """Return the queue with the workers that live."""
+        return await self._status.get()
+
+    async def any(self) -> bool:
+        """Whether a worker lives."""
+        return bool((await self.status()).workers)
+
+    async def model(self) -> str | None:
+        """Return the model of the newest worker; where none lives, that of the last that did; ``None`` before any."""
+        model = newest_model(await self.status())
+        if model is None:
+            (model,) = await self._connection.texts([MODEL_KEY])
+        return model
+
+    async def _look(self) -> QueueStatus:
+        status = parse_queue_status(await self._connection.run(queue_status()))
+        model = newest_model(status)
+        if model is not None and model != self._noted:
+            await self._connection.keep(MODEL_KEY, model)
+            self._noted = model
+        return status
+
+
+def newest_model(status: QueueStatus) -> str | None:
+    """Return the model of the worker that was started last."""
+    newest = max(status.workers, key=lambda worker: str(worker.get("started_at", "")), default=None)
+    return None if newest is None else str(newest["model_id"])
