@@ -24,7 +24,7 @@ from producer.contract import (
     result_key,
     seeds_key,
 )
-from producer.errors import DeadLetterNotFound, ReplayRefused
+from producer.errors import DeadLetterNotFound, ReplayRefused, SettingsError
 from producer.lua import SCRIPTS, Call
 from producer.message import ChunkMessage
 from producer.records import TOMBSTONE_S
@@ -64,8 +64,12 @@ class DeadLetter:
 
     @classmethod
     def decode(cls, text: str) -> DeadLetter:
-        """Read what :meth:`encode` wrote; unknown keys of a newer release are ignored."""
-        data = json.loads(text)
+        """Read what :meth:`encode` wrote."""
+        return cls.from_dict(json.loads(text))
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> DeadLetter:
+        """Read what :meth:`to_dict` wrote; unknown keys of a newer release are ignored."""
         known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
         return cls(**{**known, "seeds": tuple(known["seeds"]), "failures": tuple(known["failures"])})
 
@@ -83,9 +87,16 @@ class DeadLetter:
         return self.raw
 
 
+def check_limit(limit: int) -> int:
+    """Return ``limit``, or raise :class:`~producer.errors.SettingsError` if it is no number of letters."""
+    if not isinstance(limit, int) or limit < 1:
+        raise SettingsError(f"limit={limit!r} is not a number of dead letters: give one from 1 on")
+    return limit
+
+
 def list_dead(limit: int, letter_id: str = "") -> Call:
     """Read dead letters, newest first, or one; :func:`parse_dead` reads the answer."""
-    return Call(SCRIPTS["list_dead"], KEYS, [limit, letter_id])
+    return Call(SCRIPTS["list_dead"], KEYS, [check_limit(limit), letter_id])
 
 
 def parse_dead(answer: Sequence[Any]) -> list[DeadLetter]:

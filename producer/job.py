@@ -15,6 +15,8 @@ from producer.contract import JobStatus, Priority, chunk_task_id, result_key
 from producer.errors import JobNotFound, ResultsLost
 from producer.progress import eta_s, seeds_per_s
 
+TIMES = ("created_at", "started_at", "completed_at", "expires_at")
+
 RESULT_PAGE_CHUNKS = 64
 """Chunks whose results are read in one round trip."""
 
@@ -103,6 +105,15 @@ class JobRecord:
             webhook=fields.get("webhook"),
             tenant=fields.get("tenant", ""),
         )
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> JobRecord:
+        """Read what :meth:`to_dict` wrote; what that leaves out, only those who talk to Redis need."""
+        known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
+        known |= {name: data[name] and datetime.fromisoformat(data[name]) for name in TIMES}
+        counts = Counts(**{name: data["counts"][name] for name in Counts.__dataclass_fields__})
+        kinds = {"status": JobStatus(data["status"]), "priority": Priority(data["priority"])}
+        return cls(**{"chunks": 0, **known, **kinds, "counts": counts})
 
     def result_key_pages(self) -> Iterator[list[str]]:
         """Yield the Redis keys of the chunks' results in order, a page at a time."""

@@ -73,13 +73,18 @@ https://docs.celeryq.dev/en/stable/internals/protocol.html; a test compares it w
 """
 
 
+SIGNED = ("image_url", "metadata_url")
+"""Fields of a result that are made when it is read over HTTP."""
+
+
 @dataclass(frozen=True, slots=True)
 class SeedResult:
     """What became of one seed; the fields after ``status`` are ``None`` where the seed failed.
 
     ``sha256`` and ``bytes`` are those of the PNG file; ``width`` and ``height`` are pixels; ``cached`` says that it was
     published before and not computed for this; ``timings`` are milliseconds of wall time by stage; ``error`` has the
-    keys ``type`` and ``message``.
+    keys ``type`` and ``message``. ``image_url`` and ``metadata_url`` are presigned URLs, which the HTTP API alone
+    gives; they are no part of what workers store.
     """
 
     seed: int
@@ -95,10 +100,12 @@ class SeedResult:
     cached: bool = False
     timings: Mapping[str, float] = field(default_factory=dict)
     error: Mapping[str, str] | None = None
+    image_url: str | None = field(default=None, compare=False)
+    metadata_url: str | None = field(default=None, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as JSON-ready values."""
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in SIGNED}
         return {**values, "timings": dict(self.timings), "error": dict(self.error) if self.error else None}
 
     @classmethod

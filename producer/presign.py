@@ -1,16 +1,21 @@
 """Presigned URLs: addresses under which users open published objects for a while, without keys of their own.
 
 They are signed here, for the address under which users reach the store, and nothing is sent: whether the object is
-there, and whether the keys may read it (``s3:GetObject``), the store says when a URL is opened. boto3 signs; it comes
-with the extra ``s3``, so this module alone of the package needs it.
+there, and whether the keys may read it (``s3:GetObject``), the store says when a URL is opened. boto3 finds the keys
+and signs for what is no plain bucket; for others this module does, which is much faster. boto3 comes with the extra
+``s3``, so this module alone of the package needs it.
 """
 
 from __future__ import annotations
 
+import hmac
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
 
 from producer.errors import ExtraMissing, InvalidUri, SettingsError
 from producer.redaction import hide_credentials, one_line
@@ -19,6 +24,7 @@ from producer.settings import MAX_URL_TTL_S, PresignSettings, reveal
 try:
     import boto3
     from botocore.config import Config
+    from botocore.credentials import Credentials
     from botocore.exceptions import BotoCoreError, NoCredentialsError, PartialCredentialsError
 except ImportError as error:
     raise ExtraMissing(f"signing URLs needs boto3 ({error}): pip install boto3") from error
@@ -27,10 +33,15 @@ URI = re.compile(r"s3://(arn:[^/]*:accesspoint/[^/]+|[A-Za-z0-9._-]{1,255})/([^\
 """Bucket, or access point, and key."""
 
 
+PORTS = {"https": 443, "http": 80}
+MAX_BUCKETS = 100
+"""Buckets of which it is remembered how they are signed."""
+
+
 class Presigner:
     """Signs URLs of objects; safe to use from many threads.
 
-    Make one and keep it: that takes longer than signing hundreds of URLs.
+    Make one and keep it: that takes longer than signing thousands of URLs.
 
     Args:
         settings: where users reach the store, and the keys to sign with; by default those of the environment. Without
@@ -44,7 +55,8 @@ class Presigner:
         self.settings = settings or PresignSettings.load()
         self._endpoint = _public_endpoint(self.settings)
         with self._translated():
-            self._s3: Any = boto3.session.Session().client(
+            session = boto3.session.Session()
+            self._s3: Any = session.client(
                 "s3",
                 endpoint_url=self._endpoint,
                 region_name=self.settings.s3_region,
@@ -57,6 +69,8 @@ class Presigner:
                     response_checksum_validation="when_required",  # else a browser would have to send a header for it
                 ),
             )
+            self._keys: Any = _given_keys(self.settings) or session.get_credentials()
+        self._plain: dict[str, PlainSigner | None] = {}
         self.url("s3://bucket/key")  # so that what is wrong with keys or endpoint is told now
 
     def url(self, s3_uri: str, expires_s: int | None = None) -> str:
@@ -77,11 +91,25 @@ class Presigner:
             raise SettingsError(f"expires_s={lifetime_s!r}: give whole seconds from 1 to {MAX_URL_TTL_S}")
         bucket, key = found.groups()
         with self._translated():
-            return str(
-                self._s3.generate_presigned_url(
-                    "get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=lifetime_s
-                )
-            )
+            plain = self._plain_signer(bucket)
+            return plain.sign(key, lifetime_s, _now()) if plain else self._sign(bucket, key, lifetime_s)
+
+    def _sign(self, bucket: str, key: str, lifetime_s: int) -> str:
+        return str(
+            self._s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=lifetime_s)
+        )
+
+    def _plain_signer(self, bucket: str) -> PlainSigner | None:
+        """Return what signs for a bucket as boto3 does, as was seen at a first key; ``None`` if only boto3 can."""
+        if bucket not in self._plain:
+            if len(self._plain) >= MAX_BUCKETS:
+                self._plain.clear()
+            theirs = self._sign(bucket, "key", 60)
+            base, found, query = theirs.partition("/key?")
+            signer = PlainSigner(base, self._keys, str(self._s3.meta.region_name))
+            at = datetime.strptime(parse_qs(query)["X-Amz-Date"][0] + "+0000", f"{STAMP}%z") if found else _now()
+            self._plain[bucket] = signer if signer.sign("key", 60, at) == theirs else None
+        return self._plain[bucket]
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -92,6 +120,72 @@ class Presigner:
         except (BotoCoreError, ValueError) as error:
             where = self._endpoint or "AWS S3"
             raise SettingsError(f"URLs of {where} cannot be signed: {one_line(error)}") from error
+
+
+STAMP = "%Y%m%dT%H%M%SZ"
+
+
+class PlainSigner:
+    """Signs GETs of objects: AWS Signature Version 4 in the query, with no header but ``host``.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
+
+    Args:
+        base: URL of the bucket, without a slash at the end.
+        keys: botocore's; they are asked for every URL, so that they can refresh themselves.
+        region: the region that is signed for.
+    """
+
+    def __init__(self, base: str, keys: Any, region: str) -> None:
+        parts = urlsplit(base)
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        self._host = host if parts.port in (None, PORTS.get(parts.scheme)) else f"{host}:{parts.port}"
+        self._base = base
+        self._path = parts.path
+        self._keys = keys
+        self._region = region
+        self._derived = ("", "", b"")
+
+    def sign(self, key: str, lifetime_s: int, now: datetime) -> str:
+        """Return the URL under which a GET reads an object for so long from ``now`` on."""
+        keys = self._keys.get_frozen_credentials()
+        stamp = now.strftime(STAMP)
+        scope = f"{stamp[:8]}/{self._region}/s3/aws4_request"
+        first = (
+            f"X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={_quoted(f'{keys.access_key}/{scope}')}"
+            f"&X-Amz-Date={stamp}&X-Amz-Expires={lifetime_s}"
+        )
+        last = "&X-Amz-SignedHeaders=host"
+        token = f"&X-Amz-Security-Token={_quoted(keys.token)}" if keys.token else ""
+        path = quote(key, safe="/~")
+        request = f"GET\n{self._path}/{path}\n{first}{token}{last}\nhost:{self._host}\n\nhost\nUNSIGNED-PAYLOAD"
+        text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{sha256(request.encode()).hexdigest()}"
+        signature = hmac.digest(self._key(keys.secret_key, stamp[:8]), text.encode(), "sha256").hex()
+        return f"{self._base}/{path}?{first}{last}{token}&X-Amz-Signature={signature}"
+
+    def _key(self, secret: str, day: str) -> bytes:
+        """Return the key of a day; the last one is kept."""
+        of_secret, of_day, key = self._derived
+        if (of_secret, of_day) != (secret, day):
+            key = f"AWS4{secret}".encode()
+            for part in (day, self._region, "s3", "aws4_request"):
+                key = hmac.digest(key, part.encode(), "sha256")
+            self._derived = (secret, day, key)
+        return key
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _quoted(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _given_keys(settings: PresignSettings) -> Credentials | None:
+    """Return the keys of the settings; ``None`` if those of boto3's chain are to be used."""
+    key_id, secret = reveal(settings.s3_access_key_id), reveal(settings.s3_secret_access_key)
+    return Credentials(key_id, secret, reveal(settings.s3_session_token)) if key_id and secret else None
 
 
 def _public_endpoint(settings: PresignSettings) -> str | None:

@@ -58,12 +58,19 @@ class QueueStatus:
         return {
             "waiting": self.waiting,
             "interactive": self.interactive,
+            "lanes": list(self.lanes),
             "held": self.held,
             "active_jobs": self.active_jobs,
             "oldest_job_s": self.oldest_job_s,
             "dead_letters": self.dead_letters,
             "workers": [dict(worker) for worker in self.workers],
         }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> QueueStatus:
+        """Read what :meth:`to_dict` wrote; unknown keys of a newer release are ignored."""
+        values = {name: data[name] for name in cls.__dataclass_fields__}
+        return cls(**{**values, "lanes": tuple(data["lanes"]), "workers": tuple(data["workers"])})
 
 
 def queue_status() -> Call:

@@ -1,25 +1,28 @@
 """The ``seedmill`` command: enqueue seeds, follow jobs and look at the queue from a shell.
 
-Exit status: 0 success, 1 the job did not succeed, 2 wrong usage or unknown job, 3 Redis not reachable,
-4 waiting timed out, 130 interrupted, 141 the reader of the output has gone.
+Exit status: 0 success, 1 the job did not succeed, 2 wrong usage, unknown job or no right to it, 3 the queue is
+not reachable or full, 4 waiting timed out, 130 interrupted, 141 the reader of the output has gone.
 """
 
 from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from producer import __version__
-from producer.cli import dead, render
-from producer.cli.options import AsJson, JobId, RedisUrl, Timeout, Urls
+from producer.cli import dead, keys, render, serve, webhooks
+from producer.cli.options import ApiUrl, AsJson, JobId, RedisUrl, Timeout, Urls, open_client
 from producer.cli.runner import EXIT_FAILED, EXIT_INTERRUPTED, run
 from producer.cli.spans import sending_spans
 from producer.client import Client, Job
 from producer.contract import JobStatus, Priority
+from producer.errors import AccessError, JobTimeout, QueueError
 from producer.seeds import parse_seeds
 from producer.settings import MAX_URL_TTL_S
 
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="seedmill",
     help="Turn integer seeds into pictures with captions: enqueue seeds, follow jobs, look at the queue.",
-    epilog="Exit status: 0 success, 1 job failed, 2 usage, 3 not reachable, 4 timed out, 130 interrupted. "
+    epilog="Exit status: 0 success, 1 job failed, 2 usage, 3 not reachable or full, 4 timed out, 130 interrupted. "
     "--debug shows tracebacks.",
     no_args_is_help=True,
     add_completion=False,
@@ -37,6 +40,9 @@ app = typer.Typer(
 )
 
 app.add_typer(dead.app, name="dead")
+app.add_typer(keys.app, name="keys")
+app.add_typer(webhooks.app, name="webhooks")
+app.command()(serve.serve)
 
 
 def _version(wanted: bool) -> None:
@@ -68,6 +74,7 @@ def submit(
     urls: Urls = False,
     as_json: AsJson = False,
     redis_url: RedisUrl = None,
+    api_url: ApiUrl = None,
 ) -> None:
     """Enqueue seeds as one job and print it; in a pipe, its id alone."""
     for word in seeds:
@@ -78,12 +85,11 @@ def submit(
         raise typer.BadParameter("it says how long to wait: add --wait", param_hint="--timeout")
     if urls and not wait:
         raise typer.BadParameter("it adds URLs to the results: add --wait", param_hint="--urls")
-    presigner = _presigner() if urls else None  # before anything is enqueued
-    with sending_spans(), Client(redis_url) as client:
+    with sending_spans(), open_client(redis_url, api_url) as client:
+        sign = _signing(client) if urls else None  # before anything is enqueued
         job = client.submit(checked, job_id=job_id, priority=priority, force=force)
         if wait:
-            render.remark_on_workers(client, job)
-            _finish(job, timeout, as_json=as_json, presigner=presigner)
+            _finish(client, job, timeout, as_json=as_json, sign=sign)
         elif as_json:
             render.print_json(job.to_dict())
         elif not render.console().is_terminal:
@@ -96,9 +102,9 @@ def submit(
 
 
 @app.command()
-def status(job_id: JobId, as_json: AsJson = False, redis_url: RedisUrl = None) -> None:
+def status(job_id: JobId, as_json: AsJson = False, redis_url: RedisUrl = None, api_url: ApiUrl = None) -> None:
     """Show a job's status and counts."""
-    with Client(redis_url) as client:
+    with open_client(redis_url, api_url) as client:
         job = client.get(job_id)
         if as_json:
             render.print_json(job.to_dict())
@@ -114,25 +120,26 @@ def wait(
     urls: Urls = False,
     as_json: AsJson = False,
     redis_url: RedisUrl = None,
+    api_url: ApiUrl = None,
 ) -> None:
     """Wait for a job with a progress bar, then show its results."""
-    presigner = _presigner() if urls else None
-    with Client(redis_url) as client:
-        job = client.get(job_id)
-        render.remark_on_workers(client, job)
-        _finish(job, timeout, as_json=as_json, presigner=presigner)
+    with open_client(redis_url, api_url) as client:
+        sign = _signing(client) if urls else None
+        _finish(client, client.get(job_id), timeout, as_json=as_json, sign=sign)
 
 
 @app.command()
-def results(job_id: JobId, urls: Urls = False, as_json: AsJson = False, redis_url: RedisUrl = None) -> None:
+def results(
+    job_id: JobId, urls: Urls = False, as_json: AsJson = False, redis_url: RedisUrl = None, api_url: ApiUrl = None
+) -> None:
     """Show the results that a job has so far, one row per seed."""
-    presigner = _presigner() if urls else None
-    with Client(redis_url) as client:
+    with open_client(redis_url, api_url) as client:
+        sign = _signing(client) if urls else None
         found = client.get(job_id).results()
         if as_json:
-            render.print_json([render.result_facts(result, presigner) for result in found])
+            render.print_json([render.result_facts(result, sign) for result in found])
         else:
-            render.print_results(found, presigner=presigner)
+            render.print_results(found, sign=sign)
 
 
 @app.command()
@@ -154,9 +161,9 @@ def url(
 
 
 @app.command()
-def cancel(job_id: JobId, as_json: AsJson = False, redis_url: RedisUrl = None) -> None:
+def cancel(job_id: JobId, as_json: AsJson = False, redis_url: RedisUrl = None, api_url: ApiUrl = None) -> None:
     """Cancel a job unless it has ended; what a worker is at is let go of within a second."""
-    with Client(redis_url) as client:
+    with open_client(redis_url, api_url) as client:
         job = client.get(job_id)
         ended = job.status.is_terminal
         job.cancel()
@@ -166,17 +173,17 @@ def cancel(job_id: JobId, as_json: AsJson = False, redis_url: RedisUrl = None) -
 
 
 @app.command()
-def queue(as_json: AsJson = False, redis_url: RedisUrl = None) -> None:
+def queue(as_json: AsJson = False, redis_url: RedisUrl = None, api_url: ApiUrl = None) -> None:
     """Show how much waits and which workers are seen."""
-    with Client(redis_url) as client:
+    with open_client(redis_url, api_url) as client:
         seen = client.queue()
     render.print_json(seen.to_dict()) if as_json else render.print_queue(seen)
 
 
 @app.command()
-def reconcile(as_json: AsJson = False, redis_url: RedisUrl = None) -> None:
+def reconcile(as_json: AsJson = False, redis_url: RedisUrl = None, api_url: ApiUrl = None) -> None:
     """Enqueue again what is in no list although its job has not ended (messages deleted, or forgotten by Redis)."""
-    with Client(redis_url) as client:
+    with open_client(redis_url, api_url) as client:
         done = client.reconcile()
     if as_json:
         render.print_json(asdict(done))
@@ -192,25 +199,51 @@ def _presigner() -> Presigner:
     return Presigner()
 
 
-def _finish(job: Job, timeout: float | None, *, as_json: bool, presigner: Presigner | None) -> None:
-    try:
+def _signing(client: Client) -> render.Sign:
+    """Return what gives the URL of a picture: over HTTP the API has signed it, otherwise it is done here."""
+    if client.api:
+        return lambda result: result.image_url
+    return render.signed_by(_presigner())
+
+
+def _finish(client: Client, job: Job, timeout: float | None, *, as_json: bool, sign: render.Sign | None) -> None:
+    with _telling_how_to_go_on(job):
+        render.remark_on_workers(client, job)
         render.follow(job, timeout)
-    except KeyboardInterrupt:
-        hint = f"the job goes on: seedmill wait {job.id}, or seedmill cancel {job.id}"
-        render.console(stderr=True).print(hint)
-        raise typer.Exit(EXIT_INTERRUPTED) from None
-    if as_json:
-        facts = [render.result_facts(result, presigner) for result in job.results()]
-        render.print_json({**job.to_dict(), "results": facts})
-    else:
-        on_terminal = render.console().is_terminal
-        render.print_job(job, stderr=not on_terminal)  # in a pipe the results alone
-        render.print_results(job.results(), limit=render.SHOWN_ROWS, presigner=presigner)
-        if on_terminal and job.counts.total > render.SHOWN_ROWS:
-            more = f"seedmill results {job.id}{' --urls' if presigner else ''}"
-            render.console(stderr=True).print(f"[dim]these are the first; all: {more}[/]")
+        _show(job, as_json=as_json, sign=sign)
     if job.status is not JobStatus.SUCCEEDED:
         raise typer.Exit(EXIT_FAILED)
+
+
+@contextmanager
+def _telling_how_to_go_on(job: Job) -> Iterator[None]:
+    """Say on standard error what to do where a wait ends before its job, of which nothing else may tell the id."""
+    try:
+        yield
+    except (KeyboardInterrupt, JobTimeout, QueueError, AccessError) as error:
+        interrupted = isinstance(error, KeyboardInterrupt)
+        if job.status.is_terminal:
+            hint = f"the job has ended: seedmill results {job.id}"
+        else:
+            hint = f"the job goes on: seedmill wait {job.id}"
+            hint += f", or seedmill cancel {job.id}" if interrupted else ""
+        render.console(stderr=True).print(hint, markup=False)
+        if interrupted:
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+        raise
+
+
+def _show(job: Job, *, as_json: bool, sign: render.Sign | None) -> None:
+    if as_json:
+        facts = [render.result_facts(result, sign) for result in job.results()]
+        render.print_json({**job.to_dict(), "results": facts})
+        return
+    on_terminal = render.console().is_terminal
+    render.print_job(job, stderr=not on_terminal)  # in a pipe the results alone
+    render.print_results(job.results(), limit=render.SHOWN_ROWS, sign=sign)
+    if on_terminal and job.counts.total > render.SHOWN_ROWS:
+        more = f"seedmill results {job.id}{' --urls' if sign else ''}"
+        render.console(stderr=True).print(f"[dim]these are the first; all: {more}[/]")
 
 
 def main() -> None:

@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 import producer.cli.render as render
-from producer.cli.options import AsJson, RedisUrl
-from producer.client import Client
+from producer.cli.options import ApiUrl, AsJson, RedisUrl, open_client
 from producer.dead import DeadLetter
 from producer.errors import DeadLetterNotFound, ReplayRefused
 
@@ -25,9 +24,10 @@ def list_(
     limit: Annotated[int, typer.Option("--limit", min=1, help="The newest so many.")] = 100,
     as_json: AsJson = False,
     redis_url: RedisUrl = None,
+    api_url: ApiUrl = None,
 ) -> None:
     """List dead letters, newest first; in a pipe as tab-separated id, time, job, reason."""
-    with Client(redis_url) as client:
+    with open_client(redis_url, api_url) as client:
         letters = client.dead_letters(limit)
     if as_json:
         render.print_json([letter.to_dict() for letter in letters])
@@ -36,20 +36,26 @@ def list_(
 
 
 @app.command()
-def show(letter_id: Id, as_json: AsJson = False, redis_url: RedisUrl = None) -> None:
+def show(letter_id: Id, as_json: AsJson = False, redis_url: RedisUrl = None, api_url: ApiUrl = None) -> None:
     """Show one dead letter with everything that is known of it."""
-    with Client(redis_url) as client:
+    with open_client(redis_url, api_url) as client:
         letter = client.dead_letter(letter_id)
     render.print_json(letter.to_dict()) if as_json else render.print_dead_letter(letter)
 
 
 @app.command()
-def replay(ids: Ids = None, everything: All = False, as_json: AsJson = False, redis_url: RedisUrl = None) -> None:
+def replay(
+    ids: Ids = None,
+    everything: All = False,
+    as_json: AsJson = False,
+    redis_url: RedisUrl = None,
+    api_url: ApiUrl = None,
+) -> None:
     """Send dead letters to the queue again; their jobs then run again until they have ended."""
     _check(ids, everything=everything)
     replayed: list[DeadLetter] = []
     refused: list[str] = []
-    with Client(redis_url) as client:
+    with open_client(redis_url, api_url) as client:
         for letter_id in ids or [letter.id for letter in client.dead_letters(ALL)]:
             try:
                 replayed.append(client.replay(letter_id))
@@ -66,10 +72,16 @@ def replay(ids: Ids = None, everything: All = False, as_json: AsJson = False, re
 
 
 @app.command()
-def purge(ids: Ids = None, everything: All = False, as_json: AsJson = False, redis_url: RedisUrl = None) -> None:
+def purge(
+    ids: Ids = None,
+    everything: All = False,
+    as_json: AsJson = False,
+    redis_url: RedisUrl = None,
+    api_url: ApiUrl = None,
+) -> None:
     """Forget dead letters; their jobs stay as they are."""
     _check(ids, everything=everything)
-    with Client(redis_url) as client:
+    with open_client(redis_url, api_url) as client:
         gone = client.purge(ids or None)
     if as_json:
         render.print_json({"purged": gone})

@@ -6,9 +6,10 @@ Results and JSON go to standard output, progress and remarks to standard error.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,13 +17,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from producer.client import Client, Job
 from producer.dead import DeadLetter
-from producer.errors import JobTimeout
+from producer.errors import JobTimeout, SeedmillError
 from producer.job import Counts, JobRecord
 from producer.message import SeedResult
 from producer.queue import QueueStatus
 
 if TYPE_CHECKING:
     from producer.presign import Presigner
+
+Sign: TypeAlias = Callable[[SeedResult], str | None]
+"""What gives the URL under which anyone can open a picture for a while; ``None`` if there is no picture."""
 
 SHOWN_ROWS = 20
 """Results shown on a terminal at the end of a wait; ``seedmill results`` shows all."""
@@ -79,20 +83,18 @@ def duration(seconds: float) -> str:
     return f"{round(seconds / 86400)} d"
 
 
-def result_facts(result: SeedResult, presigner: Presigner | None) -> dict[str, Any]:
+def result_facts(result: SeedResult, sign: Sign | None) -> dict[str, Any]:
     """Return the result as JSON-ready values, with a URL of the picture if there is who signs one."""
     facts = result.to_dict()
-    return {**facts, "image_url": image_url(result, presigner)} if presigner else facts
+    return {**facts, "image_url": sign(result)} if sign else facts
 
 
-def image_url(result: SeedResult, presigner: Presigner) -> str | None:
-    """Return a URL of the picture; ``None`` if there is no picture."""
-    return presigner.url(result.image_uri) if result.image_uri else None
+def signed_by(presigner: Presigner) -> Sign:
+    """Return what signs the URLs here."""
+    return lambda result: presigner.url(result.image_uri) if result.image_uri else None
 
 
-def print_results(
-    results: Iterable[SeedResult], *, limit: int | None = None, presigner: Presigner | None = None
-) -> None:
+def print_results(results: Iterable[SeedResult], *, limit: int | None = None, sign: Sign | None = None) -> None:
     """Print the results: a few lines per seed on a terminal, else one line of tab-separated values.
 
     These are seed, status, caption (or the reason of a failure), the picture's URI, and a URL of it if there is who
@@ -101,7 +103,7 @@ def print_results(
     out = console()
     shown = None if not out.is_terminal else limit
     for result in islice(results, shown):
-        addresses = [result.image_uri or "", *([image_url(result, presigner) or ""] if presigner else [])]
+        addresses = [result.image_uri or "", *([sign(result) or ""] if sign else [])]
         if out.is_terminal:
             print_row(out, result, *addresses)
         else:
@@ -171,13 +173,19 @@ def print_queue(status: QueueStatus) -> None:
     if not status.workers:
         out.print(f"  nothing is done until one is started: {START_A_WORKER}", markup=False)
     for worker in status.workers:
-        place = f"{worker.get('host')} process {worker.get('pid')}"
-        out.print(f"  {place}, {worker.get('device')}, model {worker.get('model_id')}", markup=False)
+        place = (
+            f"{worker['host']} process {worker.get('pid')}, " if "host" in worker else ""
+        )  # not for everybody's eyes
+        out.print(f"  {place}{worker.get('device')}, model {worker.get('model_id')}", markup=False)
 
 
 def remark_on_workers(client: Client, job: Job) -> None:
-    """Say on standard error if nobody is there who would go on with a job."""
-    if not job.status.is_terminal and not client.queue().workers:
+    """Say on standard error if nobody is there who would go on with a job, unless that cannot be known."""
+    if job.status.is_terminal:
+        return
+    with suppress(SeedmillError):
+        if client.queue().workers:
+            return
         console(stderr=True).print(f"[yellow]no worker is seen, so nothing is done: {START_A_WORKER}[/]")
 
 

@@ -14,6 +14,8 @@ from typing import NoReturn
 import typer
 
 from producer.errors import (
+    AccessError,
+    ApiKeyNotFound,
     DeadLetterNotFound,
     ExtraMissing,
     InvalidJobId,
@@ -40,9 +42,11 @@ EXIT_CODES: Mapping[type[SeedmillError], int] = {
     InvalidUri: EXIT_USAGE,
     JobNotFound: EXIT_USAGE,
     DeadLetterNotFound: EXIT_USAGE,
+    ApiKeyNotFound: EXIT_USAGE,
     JobConflict: EXIT_USAGE,
     SettingsError: EXIT_USAGE,
     ExtraMissing: EXIT_USAGE,
+    AccessError: EXIT_USAGE,
     QueueError: EXIT_UNREACHABLE,
     JobTimeout: EXIT_TIMEOUT,
 }

@@ -101,7 +101,7 @@ def test_cancel_and_queue_tell_the_truth(quiet: Endpoints) -> None:
     depth = json.loads(run_seedmill("queue", "--json", environment=environment).stdout)
     assert 0 <= depth.pop("oldest_job_s") < 60
     counts = {"waiting": 4, "interactive": 0, "held": 0, "active_jobs": 1, "dead_letters": 0}
-    assert depth == {**counts, "workers": []}
+    assert depth == {**counts, "lanes": [0, 0, 0, 4], "workers": []}
     shown = run_seedmill("queue", environment=environment).stdout
     assert "4 messages waiting" in shown
     assert re.search(r"^1 job not ended \(the oldest for \d+ s\), 0 dead letters$", shown, re.MULTILINE)
@@ -195,6 +195,7 @@ def test_a_timeout_is_status_4_and_says_that_the_job_goes_on(quiet: Endpoints) -
     done = run_seedmill("submit", "1", "--wait", "--timeout", "0.1", environment=quiet.environment())
     assert done.returncode == 4
     assert "still queued after 0.1 s" in done.stderr
+    assert "the job goes on: seedmill wait " in done.stderr
     assert "Traceback" not in done.stderr
 
 

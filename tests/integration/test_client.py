@@ -1,8 +1,10 @@
-"""The client against a real Valkey: one suite for the blocking and for the asyncio client."""
+"""The client against a real Valkey: one suite for the blocking and the asyncio client, over Redis and over HTTP."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from typing import Any
 
 import pytest
@@ -101,6 +103,41 @@ def test_waiting_ends_when_the_job_does(client: Any, hand: Hand) -> None:
     hand.finish(job.id, (1, 2, 3))
     assert job.wait(timeout=5).status is JobStatus.SUCCEEDED
     assert client.wait(job.id, timeout=5).counts.succeeded == 3
+
+
+def test_a_wait_ends_when_the_job_does_and_not_when_its_answer_was_due(client: Any, hand: Hand) -> None:
+    job = client.submit((1, 2))
+    timer = threading.Timer(0.6, hand.finish, (job.id, (1, 2)))
+    began = time.monotonic()
+    timer.start()
+    assert job.wait(timeout=20).status is JobStatus.SUCCEEDED
+    assert time.monotonic() - began < 5
+    timer.join()
+
+
+def test_whoever_watches_sees_the_job_until_it_has_ended(client: Any, hand: Hand) -> None:
+    job = client.submit((1, 2))
+    hand.finish(job.id, (1, 2))
+    assert [seen.status for seen in job.watch(timeout=5)] == [JobStatus.SUCCEEDED]
+
+
+def test_all_ways_tell_the_same_of_a_job(client: Any, hand: Hand) -> None:
+    note = {"order": 7, "who": "\N{SNOWMAN}", "parts": [1, None, {"a": True}]}
+    job = client.submit((1, 2, 3), metadata=note, priority="interactive", force=True)
+    hand.finish(job.id, (1, 2, 3), bad=(3,))
+    seen = client.get(job.id)
+    assert (seen.metadata, seen.priority) == (note, Priority.INTERACTIVE)
+    assert seen.to_dict() == hand.client.get(job.id).to_dict()
+    assert list(seen.results()) == list(hand.client.get(job.id).results())
+    assert client.queue() == hand.client.queue()
+    assert client.dead_letters() == hand.client.dead_letters()
+
+
+def test_what_cannot_be_kept_with_a_job_enqueues_nothing(client: Any) -> None:
+    for options in ({"metadata": [7]}, {"metadata": {"a": "x" * 8192}}, {"webhook": "shop.example"}):
+        with pytest.raises(SettingsError, match=next(iter(options))):
+            client.submit(1, **options)
+    assert client.queue().waiting == 0
 
 
 def test_waiting_too_long_raises_and_the_job_goes_on(client: Any) -> None:

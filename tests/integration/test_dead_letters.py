@@ -24,7 +24,7 @@ from producer.contract import (
 from producer.errors import DeadLetterNotFound, ReplayRefused
 from producer.message import ChunkMessage
 from producer.reconcile import looks_complete
-from tests.integration.conftest import Hand, message_in
+from tests.integration.conftest import Hand, message_in, over_redis
 from worker import duties
 
 
@@ -101,6 +101,7 @@ def test_dead_letters_can_be_purged_one_by_one_or_all(client: Any, hand: Hand) -
         client.dead_letter(oldest.id)
 
 
+@over_redis
 def test_chunks_whose_messages_are_gone_are_enqueued_again(client: Any, hand: Hand) -> None:
     redis = hand.client._redis
     lost, whole, ended = client.submit((1, 2, 3, 4, 5)), client.submit((6, 7, 8)), client.submit(9)
@@ -161,6 +162,7 @@ def test_a_count_of_a_job_without_a_ticket_and_a_ticket_of_a_job_that_ended_are_
     assert not redis.exists(lane, QUEUE)
 
 
+@over_redis
 def test_a_ticket_is_not_doubled_by_who_looks_while_it_moves(client: Any, hand: Hand) -> None:
     redis = hand.client._redis
     job = client.submit(range(5))
@@ -172,6 +174,7 @@ def test_a_ticket_is_not_doubled_by_who_looks_while_it_moves(client: Any, hand: 
     assert not redis.exists(Priority.BULK.lane)
 
 
+@over_redis
 def test_a_stand_in_is_not_taken_for_the_message_that_is_missing(client: Any, hand: Hand) -> None:
     redis = hand.client._redis
     client.submit((1, 2, 3, 4, 5))
@@ -181,6 +184,7 @@ def test_a_stand_in_is_not_taken_for_the_message_that_is_missing(client: Any, ha
     assert not looks_complete(redis)
 
 
+@over_redis
 def test_workers_look_through_all_messages_now_and_then_even_if_their_number_is_right(client: Any, hand: Hand) -> None:
     redis, look = hand.client._redis, duties.reconciler(hand.client._redis)._call
 
@@ -217,6 +221,7 @@ def test_a_clock_that_is_wrong_here_makes_no_job_forgotten(
     assert client.reconcile().forgotten == 0
 
 
+@over_redis
 def test_a_message_that_a_worker_holds_is_not_missing(client: Any, hand: Hand) -> None:
     job = client.submit(7)
     redis = hand.client._redis

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.scripted_api import Ask, ask_async, ask_blocking
 from tests.unit.users import User
 
 
@@ -13,3 +14,9 @@ from tests.unit.users import User
 def user(tmp_path: Path) -> User:
     """Return a user with files that fit."""
     return User(tmp_path)
+
+
+@pytest.fixture(params=[ask_blocking, ask_async])
+def ask(request: pytest.FixtureRequest) -> Ask:
+    """Return what makes one call of either client over HTTP."""
+    return request.param  # type: ignore[no-any-return]

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from producer.contract import JobStatus
+from producer.errors import JobTimeout
 from producer.job import Counts, JobRecord, JobView
 from producer.pace import BEFORE, POLL_FIRST_S, POLL_MAX_S, SHARE, Pace
 
@@ -96,3 +97,26 @@ def test_of_a_job_whose_counts_go_back_nothing_is_foreseen_that_was_before() -> 
     assert pace.delay(seen(9 * CHUNK, 9.0), 9.0) <= POLL_MAX_S / 2
     assert pace.delay(seen(0, 9.1), 9.1) == pytest.approx((9.1 - 9.0) * SHARE)
     assert pace.delay(seen(9 * CHUNK, 9.2), 9.2) == pytest.approx((9.1 + 9.2 / 9 - 9.2) * BEFORE)
+
+
+def test_a_server_that_holds_its_answers_is_asked_again_at_once_and_one_that_does_not_seldom() -> None:
+    pace = Pace(0.0, hold_s=30)
+    assert pace.hold(0.0) == 30
+    assert pace.delay(seen(0, 30.0), 30.0) == POLL_FIRST_S
+    assert pace.hold(30.0) == 30
+    assert pace.delay(seen(0, 31.0), 31.0) == POLL_MAX_S
+
+
+def test_answers_are_held_no_longer_than_the_wait_may_last() -> None:
+    pace = Pace(0.0, 12.5, hold_s=10)
+    assert pace.hold(0.0) == 10
+    assert pace.hold(10.1) == 2
+    assert pace.hold(12.2) == 0
+    assert pace.delay(seen(0, 12.3), 12.3) == pytest.approx(0.2)
+    assert pace.hold(13.0) == 0
+    with pytest.raises(JobTimeout):
+        pace.delay(seen(0, 13.0), 13.0)
+
+
+def test_a_server_that_cannot_hold_answers_is_not_asked_to() -> None:
+    assert Pace(0.0, 60.0).hold(1.0) == 0

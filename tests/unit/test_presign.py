@@ -17,7 +17,8 @@ from botocore.credentials import Credentials
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from producer.cli.render import result_facts
+from producer import presign
+from producer.cli.render import result_facts, signed_by
 from producer.contract import SeedStatus
 from producer.errors import InvalidUri, SettingsError
 from producer.message import SeedResult
@@ -82,12 +83,40 @@ def test_a_url_is_signed_as_botocore_signs_a_plain_get(
     credentials = Credentials(*KEYS.values(), token)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(botocore.auth, "get_current_datetime", lambda: now.replace(tzinfo=UTC))
+        patch.setattr(presign, "_now", lambda: now.replace(tzinfo=UTC))
         request = AWSRequest("GET", f"{PUBLIC}/bucket/{quote(key, safe='/~')}")
         S3SigV4QueryAuth(credentials, "s3", region, expires_s).add_auth(request)
         url = kept_presigner(region, token).url(f"s3://bucket/{key}", expires_s)
     assert url.partition("?")[0] == request.url.partition("?")[0]
     assert asked(url) == asked(request.url)
     assert asked(url)["X-Amz-SignedHeaders"] == "host", "a browser sends nothing else"
+
+
+@pytest.mark.parametrize("endpoint", [None, "http://127.0.0.1:8333/s3/", "https://[::1]:443", "https://H.Example:80"])
+def test_a_plain_bucket_is_signed_without_boto3_and_just_so(
+    endpoint: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signs = presigner(s3_public_endpoint_url=endpoint, s3_region="us-west-2", s3_session_token="a/to+ken==")
+    now = datetime.now(UTC)
+    monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda: now)
+    monkeypatch.setattr(presign, "_now", lambda: now)
+    keys = ["k", "a b/\u00e9~!*'()+&=?#%.png", "//x/../y/./z", "a\nb", "\U0001f600"]
+    theirs = [signs._sign("my.bucket", key, 77) for key in keys]
+    signs.url("s3://my.bucket/first")
+    monkeypatch.setattr(signs, "_sign", lambda *_: pytest.fail("boto3 is not needed"))
+    assert [signs.url(f"s3://my.bucket/{key}", 77) for key in keys] == theirs
+
+
+def test_keys_that_change_are_taken_as_they_are_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    signs = presigner()
+    signs.url("s3://bucket/a")
+    signs._keys.access_key, signs._keys.secret_key = "another", "other-secret"
+    request = AWSRequest("GET", f"{PUBLIC}/bucket/a")
+    now = datetime.now(UTC)
+    monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda: now)
+    monkeypatch.setattr(presign, "_now", lambda: now)
+    S3SigV4QueryAuth(Credentials("another", "other-secret"), "s3", "us-east-1", 60).add_auth(request)
+    assert signs.url("s3://bucket/a", 60) == request.url
 
 
 def test_a_url_names_region_token_and_lifetime() -> None:
@@ -225,8 +254,8 @@ def test_without_boto3_it_is_said_how_to_install_it() -> None:
 def test_a_seed_that_failed_has_no_url() -> None:
     good = SeedResult(1, SeedStatus.SUCCEEDED, image_uri="s3://bucket/key")
     bad = SeedResult.failure(2, ValueError("bad"))
-    assert result_facts(good, presigner())["image_url"].startswith(f"{PUBLIC}/bucket/key?")
-    assert result_facts(bad, presigner())["image_url"] is None
+    assert result_facts(good, signed_by(presigner()))["image_url"].startswith(f"{PUBLIC}/bucket/key?")
+    assert result_facts(bad, signed_by(presigner()))["image_url"] is None
 
 
 # seedmill url
