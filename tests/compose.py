@@ -29,7 +29,7 @@ from worker.storage import ObjectStore
 TIMEOUT_S = 300
 BUILD_TIMEOUT_S = 1500
 PROFILES = ("--profile", "*")
-PORTS = ("VALKEY_PORT", "S3_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT", "FLOWER_PORT")
+PORTS = ("VALKEY_PORT", "S3_PORT", "API_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT", "FLOWER_PORT")
 
 
 def docker(*arguments: str, timeout: float = TIMEOUT_S, check: bool = True) -> str:
@@ -118,6 +118,11 @@ class Project:
             access_key=self.variables.get("S3_ACCESS_KEY_ID", "seedmill-local"),
             secret_key=self.variables.get("S3_SECRET_ACCESS_KEY", "seedmill-local-secret"),
         )
+
+    @property
+    def api_url(self) -> str:
+        """Where the HTTP API is, from here."""
+        return f"http://{self.address}:{self.variables['API_PORT']}"
 
     def client(self) -> Client:
         """Return a client on this machine."""

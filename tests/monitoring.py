@@ -1,4 +1,4 @@
-"""What the monitoring files of deploy/ ask Prometheus for, and what a worker gives it."""
+"""What the monitoring files of deploy/ ask Prometheus for, and what a worker and the HTTP API give it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,11 @@ OF_THE_TARGET = {"instance", "job"}
 """Labels that Prometheus adds to what it has read."""
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def is_of_the_api(text: str) -> bool:
+    """Whether a metric is the HTTP API's, or a query asks for one."""
+    return "seedmill_api_" in text or "seedmill_webhook_" in text
 
 
 def queries() -> Iterator[tuple[str, str]]:
@@ -86,9 +91,13 @@ def unanswered(query: str, samples: Samples) -> list[str]:
 
 
 def scrape(port: int, host: str = "127.0.0.1") -> Samples:
-    """Return what a worker gives on /metrics."""
+    """Return what is given on /metrics of a port."""
     with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=5) as answer:
-        text = answer.read().decode()
+        return parse(answer.read().decode())
+
+
+def parse(text: str) -> Samples:
+    """Return what stands in a text in Prometheus' format."""
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)
@@ -101,7 +110,15 @@ def value(samples: Samples, name: str, **labels: str) -> float:
     return samples[name, tuple(sorted(labels.items()))]
 
 
-def documented() -> Mapping[str, str]:
-    """Return the metrics that docs/monitoring.md lists, with their types."""
+def types_of(text: str) -> Mapping[str, str]:
+    """Return the metrics of ours in a text in Prometheus' format, with their types; each has its help."""
+    found = dict(re.findall(r"^# TYPE (seedmill_\w+) (\w+)$", text, re.MULTILINE))
+    assert set(re.findall(r"^# HELP (seedmill_\w+) .", text, re.MULTILINE)) == set(found)
+    return found
+
+
+def documented(*, api: bool = False) -> Mapping[str, str]:
+    """Return the metrics of a worker, or of the API, that docs/monitoring.md lists, with their types."""
     text = (ROOT / "docs/monitoring.md").read_text(encoding="utf-8")
-    return dict(re.findall(r"^\| `(seedmill_\w+)` \| (counter|gauge|histogram) \|", text, re.MULTILINE))
+    rows = re.findall(r"^\| `(seedmill_\w+)` \| (counter|gauge|histogram) \|", text, re.MULTILINE)
+    return {name: type_ for name, type_ in rows if is_of_the_api(name) == api}

@@ -103,8 +103,8 @@ def submit(project: Project, *seeds: str) -> dict[str, Any]:
     return found
 
 
-def ask(url: str) -> Any:
-    with urlopen(url, timeout=30) as answer:
+def ask(url: str, **headers: str) -> Any:
+    with urlopen(Request(url, headers=headers), timeout=30) as answer:
         return json.load(answer)
 
 
@@ -113,6 +113,21 @@ def wait_for(condition: Callable[[], bool], what: str, timeout: float = 90) -> N
     while not condition():
         assert time.monotonic() < end, f"{what} did not come about in {timeout} s"
         time.sleep(0.5)
+
+
+def status_of(url: str) -> int:
+    try:
+        with urlopen(url, timeout=30) as answer:
+            return int(answer.status)
+    except HTTPError as error:
+        return error.code
+
+
+def submit_by_http(project: Project, **body: Any) -> Any:
+    """Submit a job to the HTTP API, and return it once it has ended."""
+    headers = {"Content-Type": "application/json", "Prefer": "wait=60"}
+    with urlopen(Request(f"{project.api_url}/v1/jobs", json.dumps(body).encode(), headers), timeout=90) as answer:
+        return json.load(answer)
 
 
 @pytest.mark.parametrize("overlay", ["", *OVERLAYS])
@@ -133,7 +148,7 @@ def test_the_example_of_settings_gives_the_defaults(checkout: Path, tmp_path: Pa
 
 
 def test_all_that_is_started_is_healthy_and_reached_from_this_machine_alone(stack: Project) -> None:
-    for service in ("valkey", "s3", "worker"):
+    for service in ("valkey", "s3", "worker", "api"):
         (container,) = stack.containers(service)
         assert (container["State"], container["Health"]) == ("running", "healthy")
         published = [port for port in container["Publishers"] if port["PublishedPort"]]
@@ -147,6 +162,34 @@ def test_a_job_of_the_command_line_is_seen_from_this_machine_and_its_pictures_op
     with stack.client() as client:
         stack.check_whole(client.get(job["id"]), range(10))
     fetch_first(stack, job["id"])
+
+
+def test_the_http_api_takes_a_job_from_this_machine_and_leads_to_its_picture(stack: Project) -> None:
+    job = submit_by_http(stack, seeds=[41, 42])
+    assert job["status"] == "succeeded"
+    (first, _) = ask(stack.api_url + job["urls"]["results"])["data"]
+    with urlopen(f"{stack.api_url}/v1/images/41", timeout=30) as answer:  # by a presigned URL
+        assert answer.url.startswith(stack.endpoints.s3_url + "/")
+        assert hashlib.sha256(answer.read()).hexdigest() == first["sha256"]
+    assert ask(f"{stack.api_url}/readyz")["status"] == "ok"
+    with pytest.raises(HTTPError, match="421"):  # a page of a stranger, by a name of its own
+        ask(f"{stack.api_url}/v1/info", Host="evil.example")
+    inside = "import urllib.request as u; print(u.urlopen('http://api:8000/v1/info').read().decode())"
+    info = json.loads(stack("exec", "--no-TTY", "worker", "python", "-c", inside))
+    assert (info["workers"], info["auth"]) == (1, False)
+
+
+def test_the_http_api_outlasts_a_valkey_that_goes_and_comes(stack: Project) -> None:
+    job = submit_by_http(stack, seed=43)
+    stack("stop", "valkey")
+    wait_for(lambda: status_of(f"{stack.api_url}/readyz") == 503, "an API that is not ready")
+    assert ask(f"{stack.api_url}/healthz") == {"status": "ok"}
+    (api,) = stack.containers("api")
+    assert (api["State"], api["Health"]) == ("running", "healthy")
+    stack.up()
+    assert [container["ID"] for container in stack.containers("api")] == [api["ID"]]
+    wait_for(lambda: status_of(f"{stack.api_url}/readyz") == 200, "an API that is ready again")
+    assert ask(stack.api_url + job["urls"]["self"])["status"] == "succeeded"
 
 
 def test_a_worker_that_is_killed_loses_nothing(two_workers: Project) -> None:
@@ -264,7 +307,7 @@ def test_what_only_its_owner_may_read_is_readable_in_the_image(stack: Project, t
         docker("image", "rm", name, check=False)
 
 
-@pytest.mark.parametrize("image", ["worker:cpu", "producer:local"])
+@pytest.mark.parametrize("image", ["worker:cpu", "api:local", "producer:local"])
 def test_an_image_has_what_it_needs_and_no_more(stack: Project, image: str) -> None:
     stack("build", "producer", timeout=1500)
     name = f"{stack.name}-{image}"
@@ -307,6 +350,11 @@ def test_the_lan_overlay_lets_in_who_has_the_password(checkout: Path) -> None:
         with project.client() as client:
             project.check_whole(client.get(job["id"]), range(3))
         fetch_first(project, job["id"])
+        with pytest.raises(HTTPError, match="401"):
+            ask(f"{project.api_url}/v1/jobs/{job['id']}")
+        made = json.loads(project("run", "--rm", "--no-TTY", "producer", "keys", "create", "me", "--json"))
+        mine = ask(f"{project.api_url}/v1/jobs", Authorization=f"Bearer {made['key']}")
+        assert mine["data"] == [], "a key has the jobs that were submitted with it"
         without = project.endpoints.redis_url.replace(f":{LAN['VALKEY_PASSWORD']}@", "")
         with Client(without) as stranger, pytest.raises(QueueRefused):
             stranger.queue()
@@ -334,7 +382,7 @@ def test_minio_serves_as_well(checkout: Path) -> None:
 
 def test_monitoring_sees_all_workers(checkout: Path) -> None:
     shown = ("worker", "prometheus", "flower")
-    with started(checkout, "--scale", "worker=2", *shown, need=("valkey", "s3", "prometheus")) as project:
+    with started(checkout, "--scale", "worker=2", *shown, "api", need=("valkey", "s3", "prometheus")) as project:
         submit(project, "0..9")
         prometheus, flower = (
             f"http://127.0.0.1:{project.variables[name]}" for name in ("PROMETHEUS_PORT", "FLOWER_PORT")
@@ -344,7 +392,7 @@ def test_monitoring_sees_all_workers(checkout: Path) -> None:
             targets = ask(f"{prometheus}/api/v1/targets")["data"]["activeTargets"]
             return [target["scrapeUrl"] for target in targets if target["health"] == "up"]
 
-        wait_for(lambda: len(set(up())) == 2, "two workers as targets")
+        wait_for(lambda: len(set(up())) == 3, "two workers and the API as targets")
         query = f"{prometheus}/api/v1/query?query=sum(seedmill_seeds_total)"
         wait_for(lambda: ask(query)["data"]["result"][0]["value"][1] == "10", "ten seeds in Prometheus")
         hosts = {container["ID"][:12] for container in project.containers("worker")}

@@ -6,10 +6,12 @@ import hashlib
 import json
 import os
 import queue
+import re
 import signal
 import subprocess
 import threading
 import time
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -185,13 +187,13 @@ def test_ctrl_c_ends_the_demo_with_nothing_left(environment: dict[str, str], tmp
 def test_up_says_where_everything_is_serves_and_ends_on_ctrl_c(environment: dict[str, str], tmp_path: Path) -> None:
     process = make("up", f"DATA={tmp_path}", environment=environment)
     shown = wait_for(process, "Ctrl-C stops it")
-    variables = dict(
-        line.removeprefix("export ").split("=", 1) for line in (tmp_path / "up" / "env").read_text().splitlines()
-    )
+    lines = (tmp_path / "up" / "env").read_text().splitlines()
+    variables = dict(line.removeprefix("export ").split("=", 1) for line in lines if line.startswith("export "))
     for name in ("SEEDMILL_REDIS_URL", "AWS_ENDPOINT_URL_S3", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         assert variables[name] in shown
     done = run_seedmill("submit", "0..9", "--wait", environment=variables)
     assert done.returncode == 0, done.stderr
+    check_api(shown, tmp_path)
     second = run_worker_command("local", "up", "--data", str(tmp_path / "up"), environment=environment)
     assert second.returncode == 1
     assert "in use by another stack" in second.stderr
@@ -199,6 +201,23 @@ def test_up_says_where_everything_is_serves_and_ends_on_ctrl_c(environment: dict
     output, _ = process.communicate(timeout=60)
     assert "stopped" in output
     assert "Traceback" not in output
+
+
+def check_api(shown: str, folder: Path) -> None:
+    """Run the lines that use curl as they are shown, and look whether the API is where the file of variables has it."""
+    url = re.findall(r"API +(http://127\.0\.0\.1:\d+) ", shown)[0]
+    assert f"# export SEEDMILL_API_URL={url} " in (folder / "up" / "env").read_text()
+    submitted, fetched = (
+        subprocess.run(["sh", "-c", f"{line.strip()} -s"], cwd=folder, capture_output=True, timeout=60, check=True)
+        for line in shown.splitlines()
+        if line.strip().startswith("curl ")
+    )
+    job = json.loads(submitted.stdout)
+    assert (job["status"], job["counts"]["total"], fetched.stdout) == ("succeeded", 1, b"")
+    with Image.open(folder / "7.png") as image:
+        assert image.mode == "RGB"
+    with urllib.request.urlopen(f"{url}/docs", timeout=10) as answer:
+        assert answer.status == 200
 
 
 @pytest.mark.skipif(not LINUX, reason="the kernel of this system cannot tie a process to its parent")

@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from producer import __version__
-from producer.settings import PREFIX
+from producer.api.settings import ApiSettings
+from producer.settings import PREFIX, Settings
 from tests.support import ROOT, clean_environment
 from worker.settings import WorkerSettings
 
@@ -97,22 +98,39 @@ def test_no_variable_of_other_tools_leaks_into_the_stack(path: Path) -> None:
     assert not {name for name in names if name.startswith(("AWS_", "REDIS", "MINIO_", "GF_"))}
 
 
-def test_the_worker_has_the_defaults_of_the_code() -> None:
-    given = SERVICES["worker"]["environment"]
-    for field, info in WorkerSettings.model_fields.items():
-        value = given.get(WorkerSettings.variable(field), "")
-        if value and field not in OF_THE_STACK and info.default_factory is None:
-            assert WorkerSettings.load(**{field: value}) == WorkerSettings.load(**{field: info.default}), field
-    assert {name for name in given if name.startswith(PREFIX)} <= set(
-        map(WorkerSettings.variable, WorkerSettings.model_fields)
-    )
-
-
 OF_THE_STACK = {
     *("redis_url", "redis_trusted_hosts", "metrics_host", "metrics_port"),
-    *("s3_create_bucket", "s3_endpoint_url", "s3_access_key_id", "s3_secret_access_key"),
+    *("s3_create_bucket", "s3_endpoint_url", "s3_access_key_id", "s3_secret_access_key", "s3_public_endpoint_url"),
+    *("api_host", "api_auth", "api_trusted_hosts"),
 }
-"""Settings of the worker that the stack has its own values for."""
+"""Settings that the stack has its own values for."""
+
+
+@pytest.mark.parametrize(("name", "settings"), [("worker", WorkerSettings), ("api", ApiSettings)])
+def test_a_service_has_the_defaults_of_the_code(name: str, settings: type[Settings]) -> None:
+    given = SERVICES[name]["environment"]
+    for field, info in settings.model_fields.items():
+        value = given.get(settings.variable(field), "")
+        if value != "" and field not in OF_THE_STACK and info.default_factory is None:
+            assert settings.load(**{field: value}) == settings.load(**{field: info.default}), field
+    assert {name for name in given if name.startswith(PREFIX)} <= set(map(settings.variable, settings.model_fields))
+
+
+def test_an_api_without_keys_is_not_for_other_machines() -> None:
+    given = SERVICES["api"]["environment"]
+    assert (given["SEEDMILL_API_HOST"], given["SEEDMILL_API_AUTH"]) == ("0.0.0.0", "open")
+    (port,) = SERVICES["api"]["ports"]
+    assert port == f"127.0.0.1:8000:{given['SEEDMILL_API_PORT']}"
+    elsewhere = load(ROOT / "docker-compose.lan.yml")["services"]["api"]
+    assert elsewhere["environment"]["SEEDMILL_API_AUTH"] == "required"
+
+
+def test_the_image_of_the_command_line_is_that_of_the_api() -> None:
+    producer, api = SERVICES["producer"], SERVICES["api"]
+    assert producer["build"] == api["build"]
+    assert producer["image"] != api["image"], "two builds side by side fail that give one name"
+    extras = re.findall(r"\*e\['(\w+)'\]", dockerfile(api))
+    assert set(extras) == {"s3", "api", "http", "otel"}
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -164,7 +182,7 @@ def test_ports_are_those_of_this_machine_alone() -> None:
 def test_other_machines_are_let_in_at_an_address_that_was_given_alone() -> None:
     services = load(ROOT / "docker-compose.lan.yml")["services"]
     ports = [port for service in services.values() for port in service.get("ports", [])]
-    assert len(ports) == 2
+    assert len(ports) == 3
     assert all(port.startswith("${BIND_ADDRESS:?") for port in ports)
     demanded = {
         name for name, kind, _ in VARIABLE.findall((ROOT / "docker-compose.lan.yml").read_text()) if kind == "?"
@@ -183,7 +201,7 @@ def test_images_are_pinned(path: Path) -> None:
 def test_a_proxy_is_not_asked_for_what_is_inside(name: str) -> None:
     environment = SERVICES[name]["environment"]
     assert environment["NO_PROXY"] == environment["no_proxy"]
-    assert {"valkey", "s3", "worker", "prometheus", "127.0.0.1"} <= set(environment["NO_PROXY"].split(","))
+    assert {"valkey", "s3", "worker", "api", "prometheus", "127.0.0.1"} <= set(environment["NO_PROXY"].split(","))
 
 
 def test_images_for_cpu_and_gpu_have_names_of_their_own() -> None:
