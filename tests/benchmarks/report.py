@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -155,9 +155,19 @@ def _measured(bar: Mapping[str, Any]) -> str:
 
 def put_into(text: str, results: Results) -> str:
     """Return the README with the table between its marks."""
-    before, rest = text.split(MARKS[0])
-    after = rest.split(MARKS[1])[1]
-    return before + MARKS[0] + markdown(results) + MARKS[1] + after
+    return between(text, MARKS, markdown(results))
+
+
+def between(text: str, marks: tuple[str, str], made: str) -> str:
+    """Return a text with what was made between its marks, in place of what was there."""
+    before, rest = text.split(marks[0])
+    after = rest.split(marks[1])[1]
+    return before + marks[0] + made + marks[1] + after
+
+
+def write_readme(put: Callable[[str, Results], str], results: Results) -> None:
+    """Have figures put into the README."""
+    README.write_text(put(README.read_text(encoding="utf-8"), results), encoding="utf-8")
 
 
 def print_tables(results: Results, console: Console) -> None:

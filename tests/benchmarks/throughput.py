@@ -153,7 +153,7 @@ def main() -> None:
         options.out.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if options.out and options.out.resolve() == report.RESULTS:
         plot.draw(results)
-        report.README.write_text(report.put_into(report.README.read_text("utf-8"), results), encoding="utf-8")
+        report.write_readme(report.put_into, results)
     if any(measured["void"] for measured in results["models"].values()):
         sys.exit("some figures are void: what was made is not what it should be")
     if run.failed:
