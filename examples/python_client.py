@@ -2,12 +2,12 @@
 
     python examples/python_client.py [SEED] [FILE]
 
-``SEEDMILL_API_URL`` says where the API is, ``SEEDMILL_API_KEY`` who asks, where it wants to know that. With
-``SEEDMILL_REDIS_URL`` alone the same code works on Redis directly; pictures then need keys of the bucket.
+``SEEDMILL_API_URL`` says where the API is, ``SEEDMILL_API_KEY`` who asks, where it wants to know that.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from urllib.request import urlopen
@@ -17,7 +17,7 @@ from producer import Client, JobFailed, QueueFull
 
 def main(seed: int, file: Path) -> None:
     """Make one picture, and ten captions."""
-    with Client() as client:
+    with Client(url=os.environ.get("SEEDMILL_API_URL", "http://127.0.0.1:8000")) as client:
         try:
             job = client.submit([seed], metadata={"who": "python_client.py"}).wait(timeout=60)
         except QueueFull as full:

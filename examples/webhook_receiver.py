@@ -3,8 +3,9 @@
     pip install standardwebhooks
     SEEDMILL_WEBHOOK_SECRET="$(seedmill webhooks secret)" python examples/webhook_receiver.py [PORT]
 
-Put it behind something that speaks https, or let the API send to it with SEEDMILL_WEBHOOK_ALLOW_HTTP=true and
-SEEDMILL_WEBHOOK_ALLOWED_HOSTS=127.0.0.1. Any library for Standard Webhooks does the same in other languages.
+Put it behind something that speaks https, or let the API send to it, with SEEDMILL_WEBHOOK_ALLOW_HTTP=true and
+SEEDMILL_WEBHOOK_ALLOWED_HOSTS=127.0.0.1 in the environment of `make up` or `seedmill serve`. Its port is 9123 by
+default. Any library for Standard Webhooks does the same in other languages.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Receiver(BaseHTTPRequestHandler):
 
     webhook = Webhook(os.environ["SEEDMILL_WEBHOOK_SECRET"])
 
-    def do_POST(self) -> None:  # noqa: N802  # the name is the library's
+    def do_POST(self) -> None:  # the name is the library's
         """Take one webhook."""
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         try:
@@ -44,7 +45,7 @@ class Receiver(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    port = int(sys.argv[1]) if len(sys.argv) > 1 else 9000
+    port = int(sys.argv[1]) if len(sys.argv) > 1 else 9123
     with ThreadingHTTPServer(("127.0.0.1", port), Receiver) as server:
         print(f"listening on http://127.0.0.1:{server.server_port}", flush=True)
         server.serve_forever()

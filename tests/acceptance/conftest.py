@@ -11,6 +11,8 @@ from celery import Celery
 
 from producer.contract import QUEUE
 from tests.torture.bench import Bench, kill
+from worker.local.process import Process
+from worker.local.stack import Stack
 
 
 @pytest.fixture
@@ -21,6 +23,12 @@ def app(bench: Bench) -> Iterator[Celery]:
     app.conf.task_default_queue = QUEUE
     yield app
     app.close()
+
+
+@pytest.fixture(scope="session")
+def api(stack: Stack, worker: Process) -> str:
+    """The URL of the API on the session's servers, which asks for no key; a worker is there. Webhooks may come here."""
+    return stack.start_api({"SEEDMILL_WEBHOOK_ALLOW_HTTP": "true", "SEEDMILL_WEBHOOK_ALLOWED_HOSTS": "127.0.0.1"})
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import torch
 
 from producer import JobStatus, __version__, errors
 from producer.settings import PresignSettings, ProducerSettings, Settings
-from tests.benchmarks import report
+from tests.benchmarks import api_report, report, tenants_report
 from tests.support import ROOT
 from tests.torture import matrix
 from tests.torture.stand_in import STAGES
@@ -65,6 +65,20 @@ def test_the_throughput_is_what_was_measured_and_none_of_it_is_void() -> None:
         assert measured["ratios"] == report.ratios(measured["systems"])
         assert not measured["void"]
         assert set(measured["systems"]) >= {*report.OTHERS, "seedmill lone", "seedmill range", "seedmill-two range"}
+
+
+def test_what_the_api_bears_is_what_was_measured_and_no_event_was_lost_in_it() -> None:
+    results = json.loads(api_report.RESULTS.read_text(encoding="utf-8"))
+    assert api_report.put_into(README, results) == README
+    assert set(results["phases"]) == set(api_report.PHASES)
+    assert not results["quick"]
+    assert not api_report.wrong(results)
+
+
+def test_how_a_tenant_fares_is_what_was_measured() -> None:
+    results = json.loads(tenants_report.RESULTS.read_text(encoding="utf-8"))
+    assert tenants_report.put_into(README, results) == README
+    assert set(results["ways"]) == set(tenants_report.WAYS)
 
 
 def test_every_make_target_that_is_named_exists() -> None:
