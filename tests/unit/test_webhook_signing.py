@@ -48,7 +48,7 @@ def test_a_receiver_can_verify_what_it_gets() -> None:
     assert facts == {
         "type": "job.completed",
         "timestamp": "1970-01-01T00:00:03.123000+00:00",
-        "data": RECORD.to_dict(),
+        "data": {**RECORD.to_dict(), "webhook": RECORD.webhook, "error": None},
     }
     assert event.body == json.dumps(facts, separators=(",", ":")).encode()
     for other in secrets.tenant_secrets(MASTERS[:1], "bob"):
