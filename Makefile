@@ -7,7 +7,7 @@ SEEDS = 0..10 42
 OUT = out
 DATA = .seedmill
 # Test files run side by side, each process on servers of its own.
-TEST_PROCESSES = 2
+TEST_PROCESSES = 3
 # Options of the benchmark, as in make bench BENCH="--quick --only demo".
 BENCH =
 # Where PyTorch comes from: CPU builds by default. For an NVIDIA GPU: TORCH_INDEX=https://download.pytorch.org/whl/cu130

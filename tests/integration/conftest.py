@@ -62,7 +62,7 @@ over_redis = pytest.mark.parametrize("make", OVER_REDIS, indirect=True)
 """For tests of what lies behind both ways."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def quiet_api(endpoints: Endpoints) -> Iterator[str]:
     """The URL of an API over the database of ``quiet``."""
     with serving(api_settings(empty_database(endpoints, 9))) as url:
