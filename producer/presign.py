@@ -8,18 +8,17 @@ and signs for what is no plain bucket; for others this module does, which is muc
 
 from __future__ import annotations
 
-import hmac
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from hashlib import sha256
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 from producer.errors import ExtraMissing, InvalidUri, SettingsError
 from producer.redaction import hide_credentials, one_line
 from producer.settings import MAX_URL_TTL_S, PresignSettings, reveal
+from producer.sigv4 import STAMP, RequestSigner
 
 try:
     import boto3
@@ -122,9 +121,6 @@ class Presigner:
             raise SettingsError(f"URLs of {where} cannot be signed: {one_line(error)}") from error
 
 
-STAMP = "%Y%m%dT%H%M%SZ"
-
-
 class PlainSigner:
     """Signs GETs of objects: AWS Signature Version 4 in the query, with no header but ``host``.
 
@@ -143,35 +139,23 @@ class PlainSigner:
         self._base = base
         self._path = parts.path
         self._keys = keys
-        self._region = region
-        self._derived = ("", "", b"")
+        self._signer = RequestSigner(region)
 
     def sign(self, key: str, lifetime_s: int, now: datetime) -> str:
         """Return the URL under which a GET reads an object for so long from ``now`` on."""
         keys = self._keys.get_frozen_credentials()
         stamp = now.strftime(STAMP)
-        scope = f"{stamp[:8]}/{self._region}/s3/aws4_request"
+        holder = f"{keys.access_key}/{self._signer.scope(stamp)}"
         first = (
-            f"X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={_quoted(f'{keys.access_key}/{scope}')}"
+            f"X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={_quoted(holder)}"
             f"&X-Amz-Date={stamp}&X-Amz-Expires={lifetime_s}"
         )
         last = "&X-Amz-SignedHeaders=host"
         token = f"&X-Amz-Security-Token={_quoted(keys.token)}" if keys.token else ""
         path = quote(key, safe="/~")
         request = f"GET\n{self._path}/{path}\n{first}{token}{last}\nhost:{self._host}\n\nhost\nUNSIGNED-PAYLOAD"
-        text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{sha256(request.encode()).hexdigest()}"
-        signature = hmac.digest(self._key(keys.secret_key, stamp[:8]), text.encode(), "sha256").hex()
+        signature = self._signer.signature(request, stamp, keys.secret_key)
         return f"{self._base}/{path}?{first}{last}{token}&X-Amz-Signature={signature}"
-
-    def _key(self, secret: str, day: str) -> bytes:
-        """Return the key of a day; the last one is kept."""
-        of_secret, of_day, key = self._derived
-        if (of_secret, of_day) != (secret, day):
-            key = f"AWS4{secret}".encode()
-            for part in (day, self._region, "s3", "aws4_request"):
-                key = hmac.digest(key, part.encode(), "sha256")
-            self._derived = (secret, day, key)
-        return key
 
 
 def _now() -> datetime:

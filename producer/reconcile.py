@@ -77,8 +77,7 @@ Extents = Mapping[str, tuple[int, int]]
 def reconcile(client: redis.Redis, *, settle_s: float = SETTLE_S) -> Reconciliation:
     """Look through all jobs that have not ended; ``client`` decodes replies to text."""
     jobs, forgotten = active_jobs(client)
-    extents = _extents(client, jobs)
-    tenants = {str(tenant) for _, (tenant,) in _fields(client, jobs, "tenant") if tenant}
+    extents, tenants = _extents(client, jobs)
     found = _find(client, tenants)
     republished = _mend_tickets(client, extents, found)
     missing = _missing(client, extents, found)
@@ -120,12 +119,15 @@ def active_jobs(client: redis.Redis) -> tuple[list[str], int]:
     return found, forgotten
 
 
-def _extents(client: redis.Redis, jobs: list[str]) -> Extents:
-    extents = {}
-    for job, (chunks, sent) in _fields(client, jobs, "chunks", "sent"):
+def _extents(client: redis.Redis, jobs: list[str]) -> tuple[Extents, set[str]]:
+    """Return how far jobs were sent, and the tenants that they are of."""
+    extents, tenants = {}, set()
+    for job, (chunks, sent, tenant) in _fields(client, jobs, "chunks", "sent", "tenant"):
         if chunks:  # a job that came as a message was sent whole, and its record says nothing of that
             extents[job] = int(chunks), int(chunks if sent is None else sent)
-    return extents
+        if tenant:
+            tenants.add(str(tenant))
+    return extents, tenants
 
 
 def _fields(client: redis.Redis, jobs: list[str], *names: str) -> Iterator[tuple[str, list[Any]]]:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import producer.cli.render as render
-from producer.cli.options import ApiUrl, AsJson, RedisUrl, open_client
+from producer.cli.options import All, ApiUrl, AsJson, RedisUrl, open_client
 from producer.dead import DeadLetter
 from producer.errors import DeadLetterNotFound, ReplayRefused
 
@@ -16,7 +16,6 @@ app = typer.Typer(help="Dead letters: what failed, and why.", no_args_is_help=Tr
 ALL = 1_000_000
 Id = Annotated[str, typer.Argument(metavar="ID", help="The dead letter's id.")]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Ids of dead letters.")]
-All = Annotated[bool, typer.Option("--all", help="All of them.")]
 
 
 @app.command("list")
@@ -52,7 +51,7 @@ def replay(
     api_url: ApiUrl = None,
 ) -> None:
     """Send dead letters to the queue again; their jobs then run again until they have ended."""
-    _check(ids, everything=everything)
+    check_ids(ids, "dead letters", everything=everything)
     replayed: list[DeadLetter] = []
     refused: list[str] = []
     with open_client(redis_url, api_url) as client:
@@ -80,7 +79,7 @@ def purge(
     api_url: ApiUrl = None,
 ) -> None:
     """Forget dead letters; their jobs stay as they are."""
-    _check(ids, everything=everything)
+    check_ids(ids, "dead letters", everything=everything)
     with open_client(redis_url, api_url) as client:
         gone = client.purge(ids or None)
     if as_json:
@@ -89,6 +88,7 @@ def purge(
         render.console().print(f"{render.count(gone, 'dead letter')} forgotten", markup=False)
 
 
-def _check(ids: list[str] | None, *, everything: bool) -> None:
+def check_ids(ids: list[str] | None, what: str, *, everything: bool) -> None:
+    """Refuse a command that names none of what it is for, or some as well as all."""
     if bool(ids) == everything:
-        raise typer.BadParameter("name dead letters by their ids, or say --all for all of them")
+        raise typer.BadParameter(f"name {what} by their ids, or say --all for all of them")

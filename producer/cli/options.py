@@ -19,6 +19,7 @@ ApiUrl = Annotated[
         show_default=False,
     ),
 ]
+All = Annotated[bool, typer.Option("--all", help="All of them.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Timeout = Annotated[
     float | None, typer.Option("--timeout", min=0, help="Seconds to wait at most; without it, for ever.")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Annotated, Any
+from contextlib import closing
+from typing import Annotated
 
 import typer
 
@@ -12,47 +11,25 @@ import producer.cli.render as render
 from producer.api.webhooks import secrets, store
 from producer.api.webhooks.settings import WebhookSettings
 from producer.api.webhooks.store import DeadWebhook
-from producer.cli.options import AsJson, RedisUrl
-from producer.connection import connect, translated
+from producer.cli.dead import check_ids
+from producer.cli.options import All, AsJson, RedisUrl
 from producer.errors import DeadLetterNotFound, ReplayRefused
-from producer.lua import Call
+from producer.redis_backend import RedisBackend
 
 app = typer.Typer(help="Webhooks: what was given up, and what receivers verify with.", no_args_is_help=True)
 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Ids of webhooks that were given up.")]
-All = Annotated[bool, typer.Option("--all", help="All of them.")]
 
 
-class Desk:
-    """Carries out calls on Redis."""
-
-    def __init__(self, settings: WebhookSettings) -> None:
-        self.settings = settings
-        self._redis = connect(settings.redis_url)
-
-    def run(self, call: Call) -> Any:
-        """Run a script and return its answer."""
-        with translated(self.settings.redis_url):
-            return self._redis.register_script(call.script)(keys=call.keys, args=call.args)
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._redis.close()
-
-    def replay(self, letter_id: str) -> DeadWebhook:
-        """Make a webhook due again."""
-        letter = store.only(store.parse_dead(self.run(store.list_dead(1, letter_id))), letter_id)
-        store.check_replay(letter, self.run(store.replay_dead(letter)))
-        return letter
+def _open(redis_url: str | None) -> closing[RedisBackend]:
+    return closing(RedisBackend(WebhookSettings.load(redis_url=redis_url)))
 
 
-@contextmanager
-def _desk(redis_url: str | None) -> Iterator[Desk]:
-    desk = Desk(WebhookSettings.load(redis_url=redis_url))
-    try:
-        yield desk
-    finally:
-        desk.close()
+def _replay(redis: RedisBackend, letter_id: str) -> DeadWebhook:
+    """Make a webhook due again."""
+    letter = store.only(store.parse_dead(redis.run(store.list_dead(1, letter_id))), letter_id)
+    store.check_replay(letter, redis.run(store.replay_dead(letter)))
+    return letter
 
 
 @app.command()
@@ -62,8 +39,8 @@ def dead(
     redis_url: RedisUrl = None,
 ) -> None:
     """List webhooks that were given up, newest first; in a pipe as tab-separated id, time, job, URL, error."""
-    with _desk(redis_url) as desk:
-        letters = store.parse_dead(desk.run(store.list_dead(limit)))
+    with _open(redis_url) as redis:
+        letters = store.parse_dead(redis.run(store.list_dead(limit)))
     if as_json:
         render.print_json([letter.to_dict() for letter in letters])
         return
@@ -83,13 +60,13 @@ def dead(
 @app.command()
 def replay(ids: Ids = None, everything: All = False, as_json: AsJson = False, redis_url: RedisUrl = None) -> None:
     """Make webhooks due again that were given up; a running seedmill serve sends them."""
-    _check(ids, everything=everything)
+    check_ids(ids, "webhooks", everything=everything)
     replayed: list[str] = []
     refused: list[str] = []
-    with _desk(redis_url) as desk:
-        for letter_id in ids or [letter.id for letter in store.parse_dead(desk.run(store.list_dead(store.MAX_DEAD)))]:
+    with _open(redis_url) as redis:
+        for letter_id in ids or [letter.id for letter in store.parse_dead(redis.run(store.list_dead(store.MAX_DEAD)))]:
             try:
-                replayed.append(desk.replay(letter_id).id)
+                replayed.append(_replay(redis, letter_id).id)
             except (DeadLetterNotFound, ReplayRefused) as error:
                 if not everything:
                     raise
@@ -105,9 +82,9 @@ def replay(ids: Ids = None, everything: All = False, as_json: AsJson = False, re
 @app.command()
 def purge(ids: Ids = None, everything: All = False, as_json: AsJson = False, redis_url: RedisUrl = None) -> None:
     """Forget webhooks that were given up."""
-    _check(ids, everything=everything)
-    with _desk(redis_url) as desk:
-        gone = int(desk.run(store.purge_dead(ids or ())))
+    check_ids(ids, "webhooks", everything=everything)
+    with _open(redis_url) as redis:
+        gone = int(redis.run(store.purge_dead(ids or ())))
     if as_json:
         render.print_json({"purged": gone})
     else:
@@ -121,15 +98,11 @@ def secret(
     redis_url: RedisUrl = None,
 ) -> None:
     """Tell the secrets that receivers verify with, one a line; any of them will do, the first one lasts."""
-    with _desk(redis_url) as desk:
-        masters = secrets.set_masters(desk.settings) or secrets.kept_masters(desk.run(secrets.keep_master()))
+    settings = WebhookSettings.load(redis_url=redis_url)
+    with closing(RedisBackend(settings)) as redis:
+        masters = secrets.set_masters(settings) or secrets.kept_masters(redis.run(secrets.keep_master()))
     found = secrets.tenant_secrets(masters, tenant)
     if as_json:
         render.print_json({"tenant": tenant, "secrets": found})
     else:
         print("\n".join(found))
-
-
-def _check(ids: list[str] | None, *, everything: bool) -> None:
-    if bool(ids) == everything:
-        raise typer.BadParameter("name webhooks by their ids, or say --all for all of them")

@@ -74,7 +74,7 @@ def test_an_access_point_is_reached_in_its_own_region_at_its_own_host() -> None:
     server, path = place(store._objects)
     assert (server.host, path) == ("x-123456789012.s3-accesspoint.us-west-2.amazonaws.com", "/k")
     assert isinstance(store._objects, SlimObjects)
-    assert store._objects._signer._region == "us-west-2"
+    assert store._objects._signer._signer._region == "us-west-2"
 
 
 def test_through_a_proxy_boto3_sends_every_request(server: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,17 +1,17 @@
 """The head of a signed request: AWS Signature Version 4 over the few headers that we send.
 
-The hash of the body is signed, so that a server refuses a body that is not the one that was sent. The key of a day is
-derived once. Tests hold every signature to that of botocore.
+The hash of the body is signed, so that a server refuses a body that is not the one that was sent. Tests hold every
+signature to that of botocore.
 """
 
 from __future__ import annotations
 
-import hmac
 import time
 from hashlib import sha256
 from typing import Any
 
 from producer import __version__
+from producer.sigv4 import STAMP, RequestSigner
 
 EMPTY_SHA256 = sha256().hexdigest()
 UNSIGNED = f"accept-encoding:identity\r\nuser-agent:seedmill/{__version__}\r\n"
@@ -28,9 +28,8 @@ class Signer:
 
     def __init__(self, credentials: Any, region: str, host: str) -> None:
         self._credentials = credentials
-        self._region = region
+        self._signer = RequestSigner(region)
         self._host = host
-        self._derived = ("", "", b"")
 
     def head(
         self,
@@ -57,26 +56,15 @@ class Signer:
         if keys.token:
             headers, names = f"{headers}x-amz-security-token:{keys.token}\n", f"{names};x-amz-security-token"
         request = f"{method}\n{path}\n{query}\n{headers}\n{names}\n{body_sha256}"
-        scope = f"{stamp[:8]}/{self._region}/s3/aws4_request"
-        text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{sha256(request.encode()).hexdigest()}"
-        signature = hmac.digest(self._key(keys.secret_key, stamp[:8]), text.encode(), "sha256").hex()
+        signature = self._signer.signature(request, stamp, keys.secret_key)
         sent = headers.replace("\n", "\r\n") + (f"content-length:{length}\r\n" if length >= 0 else "")
         target = f"{path}?{query}" if query else path
+        holder = f"{keys.access_key}/{self._signer.scope(stamp)}"
         return (
             f"{method} {target} HTTP/1.1\r\n{sent}{UNSIGNED}authorization:AWS4-HMAC-SHA256 "
-            f"Credential={keys.access_key}/{scope}, SignedHeaders={names}, Signature={signature}\r\n\r\n"
+            f"Credential={holder}, SignedHeaders={names}, Signature={signature}\r\n\r\n"
         ).encode()
-
-    def _key(self, secret: str, day: str) -> bytes:
-        """Return the key of a day; the last one is kept."""
-        of_secret, of_day, key = self._derived
-        if (of_secret, of_day) != (secret, day):
-            key = f"AWS4{secret}".encode()
-            for part in (day, self._region, "s3", "aws4_request"):
-                key = hmac.digest(key, part.encode(), "sha256")
-            self._derived = (secret, day, key)
-        return key
 
 
 def _stamp() -> str:
-    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    return time.strftime(STAMP, time.gmtime())
