@@ -24,6 +24,7 @@ from worker.access import check_access
 from worker.errors import BucketMissing
 from worker.loading import load_engine
 from worker.model.engine import Engine, resolve_device
+from worker.model.exact import prepare_cuda
 from worker.settings import WorkerSettings
 from worker.storage import ObjectStore
 
@@ -103,6 +104,7 @@ def _packages() -> Iterator[Check]:
 def _device(settings: WorkerSettings) -> Check:
     device = resolve_device(settings.device)
     if device.type == "cuda":
+        prepare_cuda()  # asking for its name is a use of it
         return Check("device", Outcome.PASS, f"{device}: {torch.cuda.get_device_name(device)}")
     return Check("device", Outcome.PASS, f"cpu, {os.cpu_count()} cores; no GPU in use")
 

@@ -75,8 +75,9 @@ class Comparison:
 
     def _loop(self) -> None:
         size = self.size
+        trial = size.trial or size.warm  # its choices are tried in one process, which costs little
         figures, self._loop_choice = loop.run_loop(
-            self.world, self.spec, size.range, trial=size.trial, lone=size.lone, choice=self._loop_choice
+            self.world, self.spec, size.range, trial=trial, lone=size.lone, choice=self._loop_choice
         )
         self.rounds[-1][loop.NAME] = figures
 
@@ -116,11 +117,15 @@ class Comparison:
         """Give the seeds to the system, see what each process spends, verify, and clear."""
         self.bucket.clear(system)
         watched = {"worker": system.pids, **{name: [one.pid] for name, one in self.world.stack.servers.items()}}
+        before = system.busy_s()
         spent = meter(lambda: call(seeds), watched)
+        after = system.busy_s()
+        busy = None if before is None or after is None else (after - before) / spent.wall_s
         each: dict[str, Any] = {f"{name}_cpu_ms": value / len(seeds) * 1000 for name, value in spent.cpu_s.items()}
         self.bucket.check(system, seeds, self.expected)
         self.bucket.clear(system)
-        return Figures(seeds_per_s=len(seeds) / spent.wall_s, others_cpu_share=spent.others_share, **each)
+        each |= {"others_cpu_share": spent.others_share, "device_busy_share": busy}
+        return Figures(seeds_per_s=len(seeds) / spent.wall_s, **each)
 
     def _lone(self, system: System, figures: Figures) -> None:
         """Measure lone seeds, one after the other."""

@@ -1,4 +1,4 @@
-"""The models that all systems serve: the real engine on the CPU, or a stand-in for a fast device that only sleeps.
+"""The models that all systems serve: the real engine, or a stand-in for a fast device that only sleeps.
 
 The stand-in takes ``call_ms + seed_ms * n`` for n seeds and no CPU meanwhile, as a GPU does, so that what is measured
 beside it is the host's work. A lock on a file makes all processes of a system share one such device. Its pictures are
@@ -113,10 +113,11 @@ def write_bank(folder: Path, engine: Engine) -> None:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model by name, and the folder of its files; travels to other processes in a variable."""
+    """A model by name, the folder of its files, and its device; travels to other processes in a variable."""
 
     name: str
     folder: str
+    device: str = "cpu"
 
     @property
     def is_stand_in(self) -> bool:
@@ -132,13 +133,13 @@ class ModelSpec:
         """Return the variables that carry it, and those with which seedmill's own worker finds it."""
         checkpoint, tokenizer = map(str, self.files)
         named = {} if self.is_stand_in else {"SEEDMILL_CHECKPOINT": checkpoint, "SEEDMILL_TOKENIZER": tokenizer}
-        return {VARIABLE: json.dumps(dataclasses.asdict(self)), **named}
+        return {VARIABLE: json.dumps(dataclasses.asdict(self)), "SEEDMILL_DEVICE": self.device, **named}
 
     def load(self, threads: int | None = None) -> Loaded:
         """Return the model, warm; ``threads`` is how many pictures a CPU decodes side by side, ``None`` one a core."""
         if self.is_stand_in:
             return FastDevice(Path(self.folder))
-        engine = Engine(*self.files, device="cpu", threads=threads)
+        engine = Engine(*self.files, device=self.device, threads=threads)
         engine.self_check()
         return engine
 

@@ -52,9 +52,10 @@ console = Console(width=190)
 class Run:
     """One run in a folder of its own, on a stack that is running."""
 
-    def __init__(self, world: World, options: argparse.Namespace) -> None:
+    def __init__(self, world: World, options: argparse.Namespace, device: str = "cpu") -> None:
         self.world = world
         self.options = options
+        self.device = device
         self.bucket = Bucket(world.endpoints)
         self.sizes = QUICK if options.quick else SIZES
         self.failed: list[str] = []
@@ -87,14 +88,14 @@ class Run:
     def spec(self, model: str) -> ModelSpec:
         """Return the model, its files made where they do not ship."""
         if model == "demo":
-            return ModelSpec(model, str(ROOT / "checkpoints"))
+            return ModelSpec(model, str(ROOT / "checkpoints"), self.device)
         folder = self.world.folder / model
         if model == "fast" and not folder.exists():
             write_bank(folder, Engine(*self.spec("demo").files, device="cpu"))
         elif not folder.exists():
             argv = [sys.executable, "-m", "worker", "checkpoint", "init", "--preset", "large", "--out", str(folder)]
             subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
-        return ModelSpec(model, str(folder))
+        return ModelSpec(model, str(folder), self.device)
 
     def expected(self, spec: ModelSpec, size: Size) -> Expected:
         """Return the pixels of some seeds, made here."""

@@ -23,6 +23,7 @@ from worker.errors import DecodeError, OutOfDeviceMemory
 from worker.model.custom import CustomNetwork
 from worker.model.exact import exact_arithmetic, prepare_cuda
 from worker.model.generated import unheard
+from worker.model.recording import Compute, Recording
 from worker.model.shortage import BatchLimit, shortage_in
 from worker.threads import started_pool
 
@@ -46,9 +47,6 @@ MOST_CUDA_ROWS = 64
 """Rows that a GPU is given at a time while its memory suffices."""
 
 log = structlog.get_logger(__name__)
-
-Compute = Callable[[Any, Tensor], tuple[Tensor, ...]]
-"""A network and some latents to what is computed of them."""
 
 Part = tuple[int, Compute]
 """What is computed for a batch: so many rows at a time, and how."""
@@ -134,6 +132,7 @@ class CpuDecoder:
 class CudaDecoder:
     """Padded blocks, each on a stream of its own, as many at a time as memory allows; deterministic, TF32 off.
 
+    The built-in network is recorded on each stream and replayed (worker/model/recording.py).
     All is computed on one thread of its own: callers take turns, and their autocast and default device do not reach it.
     """
 
@@ -148,6 +147,9 @@ class CudaDecoder:
         self.limit = BatchLimit(shape.picture_rows, MOST_CUDA_ROWS)
         self.shortages = 0
         self._streams: list[torch.cuda.Stream] = []
+        self._can_be_recorded = device.type == "cuda" and not isinstance(network, CustomNetwork)
+        self._recordings: list[list[Part]] = []
+        """The parts as each stream has recorded them."""
         self._thread = started_pool(1, "device", setting="SEEDMILL_DEVICE")
 
     def decode(self, latents: Tensor, free: Callable[[], None] = unheard) -> Decoded:
@@ -157,16 +159,17 @@ class CudaDecoder:
             OutOfDeviceMemory: if not even one block fits.
         """
         shortages = self.shortages
-        done = self._thread.submit(self._run, self._parts, latents).result()
+        done = self._thread.submit(self._run, len(self._parts), latents).result()
         if self.shortages == shortages:  # else what it gives may have to be looked at first
             free()
         return _joined(done)
 
     def decode_tokens(self, latents: Tensor) -> list[list[int]]:
         """See :class:`Decoder`."""
-        return _rows_of(self._thread.submit(self._run, self._parts[:1], latents).result()[0])
+        return _rows_of(self._thread.submit(self._run, 1, latents).result()[0])
 
-    def _run(self, parts: Sequence[Part], latents: Tensor) -> list[list[tuple[Tensor, ...]]]:
+    def _run(self, parts: int, latents: Tensor) -> list[list[tuple[Tensor, ...]]]:
+        """Compute the first so many parts of all latents."""
         done: list[list[list[tuple[Tensor, ...]]]] = []
         start, last_chance = 0, False
         while start < len(latents):
@@ -179,6 +182,7 @@ class CudaDecoder:
             self.shortages += 1
             if last_chance:
                 raise self._too_large(f"a block of {self.limit.block}", shortage)
+            self._recordings.clear()  # they hold memory
             torch.cuda.empty_cache()
             last_chance = not self.limit.shrink(len(some))
             log.warning(
@@ -189,14 +193,14 @@ class CudaDecoder:
             )
         return [[piece for pieces in part for piece in pieces] for part in zip(*done, strict=True)]
 
-    def _compute(self, parts: Sequence[Part], latents: Tensor) -> list[list[tuple[Tensor, ...]]]:
+    def _compute(self, parts: int, latents: Tensor) -> list[list[tuple[Tensor, ...]]]:
         """Compute some blocks side by side; return the pieces of each part on the CPU."""
         latents = latents.to(self._device)
-        done: list[list[tuple[Tensor, ...]]] = [[] for _ in parts]
+        done: list[list[tuple[Tensor, ...]]] = [[] for _ in range(parts)]
         with exact_arithmetic():
             for index, block in enumerate(torch.split(latents, self.limit.block)):
                 with self._stream(index):
-                    for pieces, (rows, compute) in zip(done, parts, strict=True):
+                    for pieces, (rows, compute) in zip(done, self._parts_on(index), strict=False):
                         pieces.append(_padded(compute, self._network, block, rows))
             if self._device.type == "cuda":
                 torch.cuda.synchronize(self._device)
@@ -209,6 +213,15 @@ class CudaDecoder:
             self._streams.append(torch.cuda.Stream(self._device))  # type: ignore[no-untyped-call]
         self._streams[index].wait_stream(torch.cuda.current_stream(self._device))
         return torch.cuda.stream(self._streams[index])
+
+    def _parts_on(self, index: int) -> Sequence[Part]:
+        """Return all parts as they are computed on a stream."""
+        if not self._can_be_recorded:
+            return self._parts
+        while len(self._recordings) <= index:
+            pool = torch.cuda.graph_pool_handle()
+            self._recordings.append([(rows, Recording(compute, pool)) for rows, compute in self._parts])
+        return self._recordings[index]
 
     def _too_large(self, what: str, shortage: str) -> OutOfDeviceMemory:
         return OutOfDeviceMemory(

@@ -84,7 +84,8 @@ class TextDecoder(nn.Module):
             choice = logits.argmax(dim=-1)
             ended |= choice == config.eos_id
             written[:, step] = torch.where(ended, config.pad_id, choice)
-            if bool(ended.all()):
+            # What follows the end is padding. On a GPU it costs less than to ask, for which the host would wait.
+            if not ended.is_cuda and bool(ended.all()):
                 break
             x = self.tokens(choice)[:, None]
         return written

@@ -51,6 +51,8 @@ class Figures:
     """Of a lone seed: median of the time that is neither model nor encoding."""
     others_cpu_share: float | None = None
     """Part of the machine's cores that was taken by what is none of this: above a few hundredths it disturbs."""
+    device_busy_share: float | None = None
+    """Part of the time that the model was at work, where the system tells that; of several the mean."""
     choice: str = ""
     """What was chosen where there was a choice."""
 
@@ -104,6 +106,10 @@ class System(ABC):
 
     def forget(self) -> None:  # noqa: B027  # most have nothing to forget
         """Forget what was made, beside the bucket, so that the same seeds are made again."""
+
+    def busy_s(self) -> float | None:
+        """Return the seconds that its model has been at work, where it tells that."""
+        return None
 
     @property
     def model_id(self) -> str:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from statistics import mean
 from typing import Any
+from urllib.request import urlopen
 
 from producer import Client
 from producer.connection import connect
 from producer.contract import KNOWN_KEY_PREFIX
 from tests.benchmarks.devices import FAST_INFO, ModelSpec
 from tests.benchmarks.systems.base import DONE_S, Mode, System, World
-from worker.local.process import Process
+from worker.local.process import Process, free_port
 
 CHUNK = 32
 
@@ -31,6 +33,7 @@ class Seedmill(System):
         self._url = url or world.endpoints.redis_url
         self._s3_url = s3_url or world.endpoints.s3_url
         self._model_id = FAST_INFO.id
+        self._metrics: list[int] = []
 
     def start(self) -> None:
         """Start the workers, all at once, and wait for them."""
@@ -61,6 +64,10 @@ class Seedmill(System):
             for key in client.scan_iter(f"{KNOWN_KEY_PREFIX}*"):
                 client.delete(key)
 
+    def busy_s(self) -> float:
+        """Return the mean of what the workers' metrics say."""
+        return mean(_busy_s(port) for port in self._metrics)
+
     @property
     def model_id(self) -> str:
         """First part of its object keys."""
@@ -81,12 +88,20 @@ class Seedmill(System):
     def _launch(self) -> Process:
         module = ["tests.benchmarks.devices"] if self.spec.is_stand_in else ["worker", "run"]
         threads = 0 if self.workers == 1 else max(1, self.world.cores // self.workers)
+        self._metrics.append(free_port())
         environment = {
+            "SEEDMILL_METRICS_PORT": str(self._metrics[-1]),
             "SEEDMILL_REDIS_URL": self._url,
             "AWS_ENDPOINT_URL_S3": self._s3_url,
             "SEEDMILL_CPU_THREADS": str(threads),
         }
         return self.launch(f"{self.name} {len(self.processes)}", [sys.executable, "-m", *module], environment)
+
+
+def _busy_s(port: int) -> float:
+    with urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith("seedmill_device_busy_seconds_total "))
 
 
 class SeedmillTwo(Seedmill):
