@@ -5,18 +5,20 @@ Each is one Lua script in producer/scripts/; the rest of a record's life is in p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from producer.contract import (
     ACTIVE_KEY,
     DEAD_INDEX_KEY,
     DEAD_KEY,
+    GALLERY_KEY,
     HELD_KEY_PREFIX,
     KNOWN_BLOCK,
     MANIFESTS_KEY,
     MAX_DEAD_LETTERS,
+    PICTURES_KEY,
     QUEUE,
     WAKE,
     WORKERS_KEY,
@@ -121,7 +123,7 @@ class Ending:
     """How a chunk ended.
 
     Seeds by outcome, the text of its Celery result, and of its dead letter ("" for none); and what is published now:
-    the model's id and the seeds.
+    the model's id, and by seed what the gallery tells of the picture (producer/gallery.py).
     """
 
     succeeded: int
@@ -129,22 +131,26 @@ class Ending:
     celery_result: str
     dead_letter: str = ""
     model_id: str = ""
-    published: Sequence[int] = ()
+    published: Mapping[int, str] = field(default_factory=dict)
 
 
-def finish_chunk(message: ChunkMessage, ending: Ending, *, held: str, tag: str, ttl_s: int) -> Call:
-    """Store the result of a chunk, count its seeds and acknowledge its message.
+def finish_chunk(
+    message: ChunkMessage, ending: Ending, *, held: str, tag: str, ttl_s: int, gallery_size: int = 0
+) -> Call:
+    """Store the result of a chunk, count its seeds, show what is published in the gallery, acknowledge its message.
 
-    ``held`` and ``tag`` as for :func:`start_chunk`. Answers 1, or 0 if that is not counted: it had succeeded before, or
-    this is no success and another delivery runs it; or -1 if this is none and nobody runs it: the message is not
-    acknowledged then and has to go back.
+    ``held`` and ``tag`` as for :func:`start_chunk`; with a ``gallery_size`` of 0 nothing is shown. Answers 1, or 0 if
+    that is not counted: it had succeeded before, or this is no success and another delivery runs it; or -1 if this is
+    none and nobody runs it: the message is not acknowledged then and has to go back.
     """
     job, task = message.job_id, message.task_id
     keys = [job_key(job), facts_key(job), result_key(task), seeds_key(job), ACTIVE_KEY, held, DEAD_KEY, DEAD_INDEX_KEY]
-    keys.append(MANIFESTS_KEY)
+    keys += [MANIFESTS_KEY, PICTURES_KEY, GALLERY_KEY]
     args: list[str | int] = [job, message.chunk, len(message.seeds), ending.succeeded, ending.failed]
     args += [ending.celery_result, ttl_s * 1000, TOMBSTONE_S * 1000, tag, task, ending.dead_letter, MAX_DEAD_LETTERS]
-    args += [delivery_name(held, tag), known_prefix(ending.model_id), KNOWN_BLOCK, *ending.published]
+    args += [delivery_name(held, tag), known_prefix(ending.model_id), KNOWN_BLOCK, gallery_size, ending.model_id]
+    for seed, facts in ending.published.items():
+        args += [seed, facts if gallery_size else ""]
     return Call(SCRIPTS["finish_chunk"], keys, args)
 
 

@@ -142,6 +142,27 @@ KNOWN_KEY_PREFIX = "seedmill:known:"
 KNOWN_BLOCK = 512
 """Seeds in a block: as many small numbers as Redis keeps in two bytes each."""
 
+PICTURES_KEY = "seedmill:pictures"
+"""Hash of the pictures in the gallery: by ``<model id>:<seed>`` the caption, a newline, and the timings as JSON."""
+
+GALLERY_KEY = "seedmill:gallery"
+"""Sorted set of them: member = ``<model id>:<seed>``, score = Redis time of publication in microseconds.
+
+No two scores are equal, and whoever is published later has the larger one, so that a score is a place to go on from.
+"""
+
+GALLERY_KEY_PREFIX = "seedmill:gallery:"
+"""Before a tenant: the same of what its jobs asked for, with the times at which they got it."""
+
+DEFAULT_GALLERY_SIZE = 50_000
+"""Pictures in the gallery, unless a worker's setting says otherwise; the oldest go first."""
+
+MAX_TENANT_PICTURES = 2_000
+"""Most of them in that of a tenant."""
+
+TENANT_GALLERY_DAYS = 90
+"""Days that a tenant's is kept after the last picture has come to it."""
+
 MAX_DEAD_LETTERS = 10_000
 """Dead letters kept; the oldest go first."""
 
@@ -260,6 +281,11 @@ def held_key(worker_id: str) -> str:
 def known_prefix(model_id: str) -> str:
     """Before the number of a block: Redis set of the seeds of it that this model has published."""
     return f"{KNOWN_KEY_PREFIX}{model_id}:"
+
+
+def picture_name(model_id: str, seed: int) -> str:
+    """Return what stands in the gallery for a picture."""
+    return f"{model_id}:{seed}"
 
 
 def result_key(task_id: str) -> str:

@@ -3,7 +3,7 @@
 They are signed here, for the address under which users reach the store, and nothing is sent: whether the object is
 there, and whether the keys may read it (``s3:GetObject``), the store says when a URL is opened. boto3 finds the keys
 and signs for what is no plain bucket; for others this module does, which is much faster. boto3 comes with the extra
-``s3``, so this module alone of the package needs it.
+``s3``.
 """
 
 from __future__ import annotations

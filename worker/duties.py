@@ -40,11 +40,11 @@ RECONCILED_KEY = "seedmill:reconciled"
 """There as long as a look through all messages is recent."""
 
 
-def heartbeat(ledger: Ledger, facts: Mapping[str, Any]) -> Routine:
-    """Say that this worker lives, and give back what workers that are gone held."""
+def heartbeat(ledger: Ledger, facts: Callable[[], Mapping[str, Any]]) -> Routine:
+    """Say that this worker lives, with what is so of it then, and give back what workers that are gone held."""
 
     def beat() -> None:
-        ledger.beat(facts)
+        ledger.beat(facts())
         ledger.sweep()
 
     return Routine("heartbeat", BEAT_S, beat)

@@ -23,6 +23,7 @@ from producer.connection import reconnect, takes_no_writes, translated
 from producer.contract import JobStatus, SeedStatus, job_key
 from producer.dead import DeadLetter
 from producer.errors import QueueError, QueueUnreachable
+from producer.gallery import encode_facts
 from producer.lua import Call
 from producer.message import ChunkMessage, SeedResult, chunk_result, encode_celery_result, revoked_result
 from worker.errors import GivenBack
@@ -77,14 +78,18 @@ class Recorder:
         ttl_s: seconds that results live where the job's record does not say.
         held: key of the messages that this worker holds.
         model_id: whose results these are.
+        gallery_size: most pictures that are listed as published, 0 for none.
     """
 
-    def __init__(self, client: redis.Redis, url: str, *, ttl_s: int, held: str, model_id: str = "") -> None:
+    def __init__(
+        self, client: redis.Redis, url: str, *, ttl_s: int, held: str, model_id: str = "", gallery_size: int = 0
+    ) -> None:
         self._redis = client
         self._url = url
         self._ttl_s = ttl_s
         self._held = held
         self._model_id = model_id
+        self._gallery_size = gallery_size
         self._stopping = threading.Event()
 
     def stop_waiting(self) -> None:
@@ -110,10 +115,15 @@ class Recorder:
         value = chunk_result(message, results)
         text = encode_celery_result(message.task_id, "SUCCESS", value)
         letter = _dead_letter(message, results, tried)
-        published = [result.seed for result in results if result.status is SeedStatus.SUCCEEDED]
+        published = {
+            result.seed: encode_facts(result.caption or "", {} if result.cached else result.timings)
+            for result in results
+            if result.status is SeedStatus.SUCCEEDED
+        }
         counts = value["succeeded"], value["failed"]
         ending = Ending(*counts, text, letter.encode() if letter else "", self._model_id, published)
-        call = attempts.finish_chunk(message, ending, held=self._held, tag=delivery.tag, ttl_s=self._ttl_s)
+        held, tag, ttl_s, size = self._held, delivery.tag, self._ttl_s, self._gallery_size
+        call = attempts.finish_chunk(message, ending, held=held, tag=tag, ttl_s=ttl_s, gallery_size=size)
         answer = self._run(call)
         if answer == UNCLAIMED:
             raise GivenBack("seeds failed of a chunk that was given back meanwhile")

@@ -40,6 +40,7 @@ from worker.errors import GivenBack
 from worker.manifest import ManifestWriter
 from worker.memory import keep_freed_memory
 from worker.monitoring import tracing
+from worker.monitoring.tally import tally
 from worker.monitoring.windows import Visible, Windows
 from worker.pipeline import Model, Pipeline
 from worker.publish import Publisher
@@ -171,6 +172,7 @@ class Service:
             ttl_s=settings.result_ttl_s,
             held=self._ledger.key,
             model_id=self._model.info.id,
+            gallery_size=settings.gallery_size,
         )
         self._client = Client(settings.redis_url)
         self._manifests = ManifestWriter(self._client, self._store)
@@ -246,7 +248,7 @@ class Service:
             "started_at": datetime.now(UTC).isoformat(),
         }
         self._routines = [
-            duties.heartbeat(self._ledger, facts),
+            duties.heartbeat(self._ledger, lambda: {**facts, **tally()}),
             duties.cancellations(self._recorder, self._running),
             duties.reconciler(self._redis),
             duties.manifests(self._manifests),
@@ -255,7 +257,7 @@ class Service:
             ),
         ]
         with suppress(redis.RedisError):
-            self._ledger.beat(facts)  # first, so that from the first message on its end would be seen
+            self._ledger.beat({**facts, **tally()})  # first, so that from the first message on its end would be seen
         for routine in self._routines:
             routine.start()
         self._windows.serving()

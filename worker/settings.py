@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from producer.contract import DEFAULT_GALLERY_SIZE
 from producer.settings import BucketSettings, LogSettings, ProducerSettings
 
 
@@ -101,6 +102,9 @@ class WorkerSettings(ProducerSettings, StorageSettings, LogSettings):
 
     upload_threads: int = Field(default=8, ge=1, le=256)
     """Pictures that are encoded and uploaded side by side."""
+
+    gallery_size: int = Field(default=DEFAULT_GALLERY_SIZE, ge=0, le=1_000_000)
+    """Published pictures that the gallery lists, the newest of all workers; 0: none are added to it."""
 
     metrics_port: int = Field(default=0, ge=0, le=65535)
     """Port that Prometheus reads the worker's metrics from; 0 for none."""

@@ -6,18 +6,21 @@ Where else something is to be had of them, and URLs to open pictures with, are a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
-from producer.contract import JobStatus
+from producer.contract import JobStatus, image_key, metadata_key
 from producer.errors import InvalidUri, SettingsError
+from producer.gallery import PublishedPicture
 from producer.job import JobRecord
 from producer.message import SeedResult, decode_chunk_results
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 THREAD_RESULTS = 20
 """Results whose URLs are signed where they are needed; more of them in a thread."""
@@ -72,19 +75,33 @@ class Documents:
         result = job.get("result")
         return {
             **job,
-            "result": {**result, **self._urls(result["image_uri"], result["metadata_uri"])} if result else None,
+            "result": {**result, **self.urls(result["image_uri"], result["metadata_uri"])} if result else None,
         }
 
     async def results(self, found: Sequence[SeedResult]) -> list[dict[str, Any]]:
         """Return results as they are answered, with URLs that are signed now."""
+        return await self._each(self._result, found)
+
+    async def pictures(self, found: Sequence[PublishedPicture], uri: Callable[[str], str]) -> list[dict[str, Any]]:
+        """Return pictures as they are answered, with URLs that are signed now; ``uri`` is that of a key."""
+
+        def told(one: PublishedPicture) -> dict[str, Any]:
+            keys = image_key(one.model_id, one.seed), metadata_key(one.model_id, one.seed)
+            return {**one.to_dict(), **self.urls(*map(uri, keys))}
+
+        return await self._each(told, found)
+
+    async def _each(self, told: Callable[[T], dict[str, Any]], found: Sequence[T]) -> list[dict[str, Any]]:
+        """Return what is told of each, in a thread where many URLs are signed."""
         if len(found) > THREAD_RESULTS and self.signer:
-            return await asyncio.to_thread(lambda: [self._result(one) for one in found])
-        return [self._result(one) for one in found]
+            return await asyncio.to_thread(lambda: [told(one) for one in found])
+        return [told(one) for one in found]
 
     def _result(self, result: SeedResult) -> dict[str, Any]:
-        return {**result.to_dict(), **self._urls(result.image_uri, result.metadata_uri)}
+        return {**result.to_dict(), **self.urls(result.image_uri, result.metadata_uri)}
 
-    def _urls(self, image_uri: str | None, metadata_uri: str | None) -> dict[str, str | None]:
+    def urls(self, image_uri: str | None, metadata_uri: str | None) -> dict[str, str | None]:
+        """Return URLs that are signed now, under the names that answers have them by."""
         return {"image_url": self._sign(image_uri), "metadata_url": self._sign(metadata_uri)}
 
     def _sign(self, uri: str | None) -> str | None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from producer.contract import MAX_CHUNK_SIZE, MAX_JOB_SEEDS, MAX_SEED, JobStatus, Priority, SeedStatus
+from producer.keys import Scope
 
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
@@ -146,6 +147,38 @@ class ResultPage(Answer):
     next: str | None = Field(description="What ``after`` of the next page is.")
 
 
+class GalleryPicture(Answer):
+    """A picture that is published."""
+
+    seed: Seed
+    model_id: str
+    caption: str
+    published_at: Time
+    timings: dict[str, float] = Field(description="Milliseconds by stage of the work on it, as far as that is known.")
+    image_url: str | None = Field(description="Opens the picture for a while; null if there are no keys.")
+    metadata_url: str | None
+
+
+class PicturePage(Answer):
+    """A page of pictures; ``total`` are all of this gallery, whatever was looked for."""
+
+    data: list[GalleryPicture]
+    has_more: bool
+    next: str | None = Field(description="What ``after`` of the next page is.")
+    total: int
+
+
+class ImageDetails(GalleryPicture):
+    """All that is known of a published picture; ``published_at`` is that of the gallery, or of its metadata object."""
+
+    sha256: str
+    bytes: int
+    width: int
+    height: int
+    image_uri: str
+    metadata_uri: str
+
+
 class Picture(Answer):
     """The form of every picture."""
 
@@ -162,12 +195,13 @@ class Info(Answer):
     workers: int
     picture: Picture | None
     limits: dict[str, int | None]
+    scopes: list[Scope] = Field(description="What you may do.")
     auth: bool
     presigned_urls: bool
 
 
-class Queue(Answer):
-    """One look at the queue; ``workers`` tells more to administrators."""
+class QueueNow(Answer):
+    """What waits, in messages, and what workers hold."""
 
     waiting: int
     interactive: int
@@ -176,6 +210,11 @@ class Queue(Answer):
     oldest_job_s: float | None
     dead_letters: int
     lanes: list[int]
+
+
+class Queue(QueueNow):
+    """One look at the queue; ``workers`` tells more to administrators."""
+
     workers: list[dict[str, Any]]
 
 
@@ -259,6 +298,34 @@ class Readiness(Answer):
 
     status: Literal["ok", "unavailable"]
     checks: dict[str, Check]
+
+
+class SeedsNow(Answer):
+    """Seeds that have been accepted and have not ended."""
+
+    waiting: int
+    per_s: float = Field(description="Seeds a second in the last minute, while there were any; 0 if it is not known.")
+    eta_s: float | None = Field(description="Seconds until all have ended; null if none waits, or nobody knows.")
+
+
+class WorkerNow(Answer):
+    """A worker, with what it has done since its start; an administrator sees more."""
+
+    model_id: str
+    seeds: int | None = Field(default=None, description="Seeds that it has published.")
+    cached: int | None = Field(default=None, description="Those of them that were published before.")
+    batches: dict[str, int] | None = Field(
+        default=None, description="Batches by size, in powers of two: `4` is those of 3 or 4 seeds."
+    )
+
+
+class Status(Answer):
+    """The service at a glance; ``queue`` and ``seeds`` are null while Redis does not answer."""
+
+    checks: dict[str, Check]
+    queue: QueueNow | None
+    seeds: SeedsNow | None
+    workers: list[WorkerNow]
 
 
 class Problem(Answer):

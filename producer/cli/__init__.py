@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from producer import __version__
-from producer.cli import dead, keys, render, serve, webhooks
+from producer.cli import dead, demo, gallery, keys, render, serve, webhooks
 from producer.cli.options import ApiUrl, AsJson, JobId, RedisUrl, Timeout, Urls, open_client
 from producer.cli.runner import EXIT_FAILED, EXIT_INTERRUPTED, run
 from producer.cli.spans import sending_spans
@@ -40,9 +40,11 @@ app = typer.Typer(
 )
 
 app.add_typer(dead.app, name="dead")
+app.add_typer(gallery.app, name="gallery")
 app.add_typer(keys.app, name="keys")
 app.add_typer(webhooks.app, name="webhooks")
 app.command()(serve.serve)
+app.command()(demo.demo)
 
 
 def _version(wanted: bool) -> None:

@@ -2,18 +2,61 @@
 -- A chunk has ended: store its Celery result, count its seeds, keep a dead letter of those that failed, and
 -- acknowledge the message, all in one step.
 -- KEYS: job record, chunk facts, Celery result, seeds, active jobs, messages held, dead letters, their index, jobs whose
--- manifest is to be written.
+-- manifest is to be written, pictures, gallery.
 -- ARGV: job id, chunk, seeds in the chunk, succeeded, failed, Celery result text, lifetime ms, tombstone ms,
 -- delivery tag, task id, dead letter or '', most dead letters, delivery, prefix of the sets of published seeds, seeds in
--- a set, seeds that are published now... Succeeded and failed are fewer if the job was cancelled.
+-- a set, most pictures in the gallery, model id, each seed that is published now and what is told of its picture...
+-- Succeeded and failed are fewer if the job was cancelled.
 -- Returns 1 if this call counted, 0 if not: a success counts whoever brings it, unless there was one before; everything
 -- else only from the delivery that runs the chunk, since others try again what had failed. Returns -1 if nobody seems to
 -- run it: then the message is not acknowledged, and has to go back.
+
+-- Put pictures into a gallery, those that are not in it: no score is given twice, nor one below another. Returns how
+-- many came. Beyond "most" the oldest go, a part at a time where there are many; returns their names too.
+local function show(gallery, names, now_us, most)
+  local newest = redis.call('ZRANGE', gallery, -1, -1, 'WITHSCORES')[2]
+  local first, args = math.max(now_us, (newest or 0) + 1), {}
+  for place, name in ipairs(names) do
+    args[2 * place - 1], args[2 * place] = string.format('%.0f', first + place - 1), name
+  end
+  local came, gone = redis.call('ZADD', gallery, 'NX', unpack(args)), {}
+  local beyond = math.min(redis.call('ZCARD', gallery) - most, 2000)
+  if beyond > 0 then
+    local oldest = redis.call('ZPOPMIN', gallery, beyond)
+    for place = 1, #oldest, 2 do
+      gone[#gone + 1] = oldest[place]
+    end
+  end
+  return came, gone
+end
+
+-- Put into the gallery what was published, and into that of the tenant who asked for it.
+local function show_all(names, told, now_us, most, tenant)
+  local new, facts = {}, {}
+  for place, score in ipairs(redis.call('ZMSCORE', KEYS[11], unpack(names))) do
+    if not score then
+      new[#new + 1] = names[place]
+      facts[#facts + 1], facts[#facts + 2] = names[place], told[place]
+    end
+  end
+  if #new > 0 then
+    redis.call('HSET', KEYS[10], unpack(facts))
+    local _, gone = show(KEYS[11], new, now_us, most)
+    if #gone > 0 then
+      redis.call('HDEL', KEYS[10], unpack(gone))
+    end
+  end
+  local own = '@GALLERY_KEY_PREFIX@' .. tenant
+  if tenant ~= '' and show(own, names, now_us, math.min(most, @MAX_TENANT_PICTURES@)) > 0 then
+    redis.call('PEXPIRE', own, @TENANT_GALLERY_DAYS@ * 24 * 3600 * 1000)
+  end
+end
+
 local chunk, size, succeeded, failed = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local status, total, chunk_size, ttl, expires =
-  unpack(redis.call('HMGET', KEYS[1], 'status', 'total', 'chunk_size', 'ttl_ms', 'expires_ms'))
+local status, total, chunk_size, ttl, expires, tenant =
+  unpack(redis.call('HMGET', KEYS[1], 'status', 'total', 'chunk_size', 'ttl_ms', 'expires_ms', 'tenant'))
 local fact, by = unpack(redis.call('HMGET', KEYS[2], chunk, chunk .. ':by'))
 local before = {string.match(fact or '', '^failed:(%d+):(%d+)$')}
 local foreign = total and size ~= math.min(tonumber(chunk_size), total - chunk * chunk_size)
@@ -43,11 +86,22 @@ elseif before[1] then
   redis.call('HDEL', KEYS[7], ARGV[10])
   redis.call('ZREM', KEYS[8], ARGV[10])
 end
-for i = 16, #ARGV do
+local names, told, most = {}, {}, tonumber(ARGV[16])
+for i = 18, #ARGV, 2 do
   local block = math.floor(ARGV[i] / ARGV[15])
   local key = ARGV[14] .. string.format('%.0f', block)
   redis.call('SADD', key, string.format('%.0f', ARGV[i] - block * ARGV[15]))
   redis.call('PEXPIRE', key, keep)
+  if most > 0 then
+    names[#names + 1], told[#told + 1] = ARGV[17] .. ':' .. ARGV[i], ARGV[i + 1]
+  end
+end
+if #names > 0 then
+  -- The gallery is an index that may be lost: nothing that is wrong with it keeps a chunk from being counted.
+  local ok, wrong = pcall(show_all, names, told, time[1] * 1000000 + time[2], most, tenant or '')
+  if not ok then
+    redis.log(redis.LOG_WARNING, 'seedmill: pictures are not listed: ' .. tostring(wrong.err or wrong))
+  end
 end
 if not total then
   return 1

@@ -35,6 +35,7 @@ for collector in (ProcessCollector, PlatformCollector, GCCollector):
 STAGES = ("queue", "generate", "encode", "put_image", "put_metadata")
 CHUNK_OUTCOMES = ("finished", "given_back", "dropped", "refused")
 RETRIED = ("death", "delivery", "batch", "redis", "storage")
+BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -62,7 +63,7 @@ DEAD_LETTERS = _counter("dead_letters_written", "Dead letters that this worker h
 BATCH_SEEDS = Histogram(
     "seedmill_batch_seeds",
     "Seeds in a batch of the device.",
-    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024),
+    buckets=BATCH_SIZES,
     registry=REGISTRY,
 )
 STAGE_SECONDS = Histogram(
