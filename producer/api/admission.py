@@ -70,10 +70,18 @@ class Admission:
         """Look at the queue now and then, until cancelled."""
         while True:
             try:
-                await self._sample("")
+                await self.look()
             except QueueError:
                 self._samples.clear()
             await asyncio.sleep(SAMPLE_S)
+
+    async def look(self) -> Backlog:
+        """Return what waits now, which the speed is told by as well."""
+        return await self._sample("")
+
+    def speed(self) -> float:
+        """Return the seeds a second of the last minute, as far as there was something to do; 0 if nobody knows."""
+        return speed(self._samples.get("", ()), share=False)
 
     async def refuse(self, answer: int, tenant: str, seeds: int, bounds: Bounds) -> NoReturn:
         """Raise the :class:`~producer.errors.QueueFull` that a refusal of Redis means."""
@@ -102,10 +110,10 @@ class Admission:
 
     def _fair_speed(self, now: Backlog, *, share: bool) -> float:
         """Return the speed to expect of a tenant that was not looked at before: its part of that of all."""
-        overall = speed(self._samples.get("", ()), share=False)
+        overall = self.speed()
         return overall * now.tenant_seeds / max(1, now.seeds) if share else overall
 
-    async def _sample(self, tenant: str) -> None:
+    async def _sample(self, tenant: str) -> Backlog:
         samples = self._samples.setdefault(tenant, deque())
         self._samples.move_to_end(tenant)
         found = await self._read(tenant)
@@ -116,6 +124,7 @@ class Admission:
             samples.popleft()
         while len(self._samples) > MAX_TENANTS:
             self._samples.popitem(last=False)
+        return found
 
 
 def speed(samples: Sequence[Backlog], *, share: bool) -> float:

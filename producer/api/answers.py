@@ -1,10 +1,11 @@
-"""Problem details as answers: what every error of the API looks like on the wire."""
+"""What answers of different routes have in common: how every error looks on the wire, and what a caller has already."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 
+from starlette.requests import Request
 from starlette.responses import Response
 
 from producer.problems import MEDIA_TYPE, Problem
@@ -29,3 +30,9 @@ def problem_response(
     members = {} if request_id is None else {"request_id": request_id}
     text = json.dumps({**problem.to_dict(), **members})  # ASCII: no text of a caller's can fail to be encoded
     return Response(text, problem.status, more, MEDIA_TYPE)
+
+
+def is_known(request: Request, etag: str) -> bool:
+    """Whether the caller has what would be sent: one of the tags of ``If-None-Match`` is its own (RFC 9110, 13.1.2)."""
+    tags = [tag.strip().removeprefix("W/") for tag in ",".join(request.headers.getlist("if-none-match")).split(",")]
+    return etag in tags or "*" in tags

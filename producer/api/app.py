@@ -9,21 +9,21 @@ from pathlib import Path
 import fastapi_offline_docs
 from fastapi import Depends, FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
 from producer import __version__
-from producer.api import openapi, problem
+from producer.api import openapi, problem, site
 from producer.api.host_check import HostCheck
 from producer.api.middleware import Surroundings
-from producer.api.routes import admin, events, images, jobs, operations, webhooks
+from producer.api.routes import admin, events, gallery, images, jobs, operations, webhooks
 from producer.api.routes.parameters import only_known_parameters
 from producer.api.services import Services
 from producer.api.settings import ApiSettings
 
 TAGS = (
     ("jobs", "Submit seeds, follow what becomes of them, read results."),
-    ("images", "Pictures by their seed."),
+    ("images", "What is published, and pictures by their seed."),
     ("webhooks", "What they are signed with, and those that could not be delivered."),
     ("operations", "Health, readiness, numbers, limits."),
     ("administration", "The queue and its dead letters."),
@@ -55,29 +55,28 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        root_path=settings.api_root_path,
         servers=[{"url": settings.base}] if settings.base else None,
     )
     app.state.services = services
     app.state.access = services.access
-    for routes in (jobs, events, images, webhooks, operations, admin):
+    for routes in (jobs, events, gallery, images, webhooks, operations, admin):
         app.include_router(routes.router, dependencies=[Depends(only_known_parameters)])
+    app.include_router(site.router)
     problem.install(app)
     openapi.install(app, TAGS, requires_key=settings.requires_key)
-    _add_documentation(app)
+    _add_documentation(app, settings.api_root_path)
+    if settings.api_demo:
+        from producer.api import demo  # of an optional extra
+
+        demo.mount(app, settings)
     app.add_middleware(HostCheck, settings=settings)
     app.add_middleware(Surroundings, metrics=services.metrics)
     return app
 
 
-def _add_documentation(app: FastAPI) -> None:
-    """Serve /docs with assets of our own, so that it works where there is no other network."""
+def _add_documentation(app: FastAPI, base: str) -> None:
+    """Serve /docs with assets of our own, so that it works without another network; ``base`` is before paths."""
     app.mount("/docs/assets", StaticFiles(directory=ASSETS), name="assets")
-    base = app.root_path
-
-    @app.get("/", include_in_schema=False)
-    async def start() -> RedirectResponse:
-        return RedirectResponse(f"{base}/docs")
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:

@@ -17,8 +17,8 @@ from producer.api.problem import internal_error
 log = structlog.get_logger(__name__)
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
-"""Routes that machines ask for all the time: their lines are for debugging."""
+QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/assets/{name:path}"})
+"""Routes that machines ask for all the time, or for many at once: their lines are for debugging."""
 
 
 class Surroundings:

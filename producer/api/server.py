@@ -120,7 +120,7 @@ def _greeting(settings: ApiSettings, listener: socket.socket) -> str:
     opened = address
     if not settings.api_public_url and ipaddress.ip_address(bound).is_unspecified:
         opened = f"http://[::1]:{port}" if ":" in bound else f"http://127.0.0.1:{port}"
-    return f"seedmill {__version__} listens on {address}; what it can do: {opened}/docs"
+    return f"seedmill {__version__} listens on {address}; open {opened}/ to use it, {opened}/docs for what apps can do"
 
 
 def _ignore(_: int, __: FrameType | None) -> None:

@@ -18,11 +18,15 @@ from producer.api.changes import Changes
 from producer.api.connection import Connection
 from producer.api.documents import Documents
 from producer.api.events import EventLog
+from producer.api.files import Files
 from producer.api.jobs import Jobs
 from producer.api.memory import Memory
 from producer.api.metrics import Metrics
+from producer.api.pictures import Pictures
+from producer.api.published import Published
 from producer.api.readiness import check_parts
 from producer.api.settings import ApiSettings
+from producer.api.status import Status
 from producer.api.waiting import Waiting
 from producer.api.webhooks.admin import WebhookAdmin
 from producer.api.webhooks.delivery import GRACE_S, WebhookSender
@@ -50,13 +54,17 @@ class Services:
         self.documents = Documents(settings.base)
         self.waiting = Waiting(settings.api_max_waiting, self.access)
         self.jobs = Jobs(self.connection, self.changes, self.waiting)
+        self.pictures = Pictures(self.connection)
+        self.files = Files()
         self.events = EventLog(self.connection, self.changes, self.jobs, self.documents)
         self.memory = Memory(self.connection.memory)
         self.workers = Workers(self.connection)
+        self.published = Published(self.bucket, self.workers, self.pictures)
         self.admission = Admission(settings, self._backlog, self.workers.any)
         self.webhooks = WebhookAdmin(settings, self.connection.redis)
         self._sender = WebhookSender(settings, self.connection.redis)
         self.readiness = Remembered(lambda: check_parts(self.connection, self.bucket, self.workers))
+        self.status = Status(self.readiness, self.workers, self.admission)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -57,6 +57,9 @@ class ApiSettings(AccessSettings, WebhookSettings, PresignSettings, BucketSettin
     api_max_waiting: int = Field(default=4096, ge=1)
     """Requests that may wait for jobs or stream their events at once; a quarter of them with one API key."""
 
+    api_demo: bool = False
+    """Whether the Gradio demo is served at /ui, which needs the extra ``demo``."""
+
     @property
     def base(self) -> str:
         """What stands before a path in the addresses of answers."""

@@ -216,8 +216,10 @@ def check_api(shown: str, folder: Path) -> None:
     assert (job["status"], job["counts"]["total"], fetched.stdout) == ("succeeded", 1, b"")
     with Image.open(folder / "7.png") as image:
         assert image.mode == "RGB"
-    with urllib.request.urlopen(f"{url}/docs", timeout=10) as answer:
-        assert answer.status == 200
+    assert f"open {url}\n" in shown
+    for path, words in (("", b"<title>seedmill</title>"), ("/docs", b"swagger-ui")):
+        with urllib.request.urlopen(f"{url}{path}", timeout=10) as answer:
+            assert words in answer.read()
 
 
 @pytest.mark.skipif(not LINUX, reason="the kernel of this system cannot tie a process to its parent")

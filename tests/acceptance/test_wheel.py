@@ -53,7 +53,10 @@ def test_the_wheel_holds_the_producer_and_nothing_else(wheel: Path) -> None:
     assert roots == {"producer", f"seedmill-{__version__}.dist-info"}
     assert "producer/scripts/create_job.lua" in names
     assert "producer/py.typed" in names
-    kinds = {name.rpartition(".")[2] for name in names if name.startswith("producer/")}
+    page = ROOT / "producer/api/page"
+    files = {path.relative_to(ROOT).as_posix() for path in page.rglob("*.*")}
+    assert {name for name in names if name.startswith("producer/api/page/")} == files
+    kinds = {name.rpartition(".")[2] for name in names if name.startswith("producer/") and name not in files}
     assert kinds == {"py", "lua", "typed"}
 
 

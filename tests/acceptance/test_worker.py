@@ -20,6 +20,7 @@ from producer import Client
 from producer.contract import QUEUE, TASK_NAME, JobStatus, SeedStatus, image_key, metadata_key
 from producer.job import Counts
 from tests.support import delete_object, run_python
+from tests.torture.bench import wait_until
 from worker.local.process import Process
 from worker.local.stack import Endpoints, Stack
 from worker.storage import ObjectStore
@@ -84,6 +85,20 @@ def test_the_worker_is_seen_with_its_model(client: Client, worker: Process) -> N
     (seen,) = [found for found in client.queue().workers if found["pid"] == worker.pid]
     assert seen["model_id"].startswith("demo-")
     assert (seen["device"], seen["trained"]) == ("cpu", True)
+
+
+def test_the_worker_says_what_it_has_done(client: Client, worker: Process) -> None:
+    def seen() -> dict[str, Any]:
+        (found,) = [one for one in client.queue().workers if one["pid"] == worker.pid]
+        return dict(found)
+
+    before = seen()
+    for force in (True, False):
+        client.submit([5, 6], force=force).wait(TIMEOUT_S)
+    wait_until(lambda: seen()["seeds"] >= before["seeds"] + 4, "a heartbeat with the seeds")
+    after = seen()
+    assert after["cached"] >= before["cached"] + 2
+    assert sum(after["batches"].values()) > sum(before["batches"].values())
 
 
 def test_the_model_is_warm_before_the_first_message_is_taken(client: Client, worker: Process) -> None:

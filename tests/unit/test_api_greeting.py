@@ -26,4 +26,5 @@ def test_the_place_that_is_named_can_be_opened(host: str, public: str, place: st
         pytest.skip("no IPv6 here")
     with socket.create_server((host, 0), family=family) as listener:
         said = _greeting(ApiSettings(api_host=host, api_public_url=public), listener)
-        assert said.endswith(f"what it can do: {place.format(listener.getsockname()[1])}/docs")
+        opened = place.format(listener.getsockname()[1])
+        assert said.endswith(f"; open {opened}/ to use it, {opened}/docs for what apps can do")

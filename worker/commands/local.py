@@ -71,10 +71,11 @@ def announce(stack: Stack, worker: Process, api_url: str, metrics_port: int, con
         models = sorted({seen["model_id"] for seen in client.queue().workers})
     console.print(
         f"[bold green]seedmill is up[/]  (worker process {worker.pid})\n\n"
+        f"  open [bold]{api_url}[/]\n\n"
         f"  queue    {endpoints.redis_url}   no password\n"
         f"  S3       {endpoints.s3_url}   bucket {endpoints.bucket}\n"
         f"           access key {endpoints.access_key}   secret key {endpoints.secret_key}\n"
-        f"  API      {api_url}   no key; documentation at {api_url}/docs\n"
+        f"  API      {api_url}   no key; what apps can do: {api_url}/docs\n"
         f"  metrics  http://127.0.0.1:{metrics_port}/metrics\n"
         f"  data     {escape(str(stack.data))}\n"
         f"  logs     {escape(str(stack.logs))}\n"

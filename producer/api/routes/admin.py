@@ -16,14 +16,12 @@ from producer.api.openapi import CALLED, answers, problems_of
 from producer.api.problem import ProblemError
 from producer.api.routes.parameters import json_answer
 from producer.api.services import Parts, Services
+from producer.api.status import told
 from producer.client import Client
 from producer.dead import DeadLetter
 from producer.reconcile import Reconciliation
 
 router = APIRouter(prefix="/v1", tags=["administration"])
-
-SHOWN = ("model_id", "device", "trained", "image_size")
-"""What everybody may know of a worker."""
 
 LetterId = Annotated[str, WithJsonSchema({"type": "string", "minLength": 1}), Path(description="The dead letter's id.")]
 ALL = {
@@ -46,10 +44,8 @@ ALL = {
 async def get_queue(caller: Read, parts: Parts) -> Response:
     """Count what waits and what is held; administrators see where workers run as well."""
     status = await parts.workers.status()
-    document = status.to_dict()
-    if not caller.is_admin:
-        document["workers"] = [{name: one[name] for name in SHOWN if name in one} for one in document["workers"]]
-    return json_answer(document)
+    workers = [told(one, is_admin=caller.is_admin) for one in status.workers]
+    return json_answer({**status.to_dict(), "workers": workers})
 
 
 @router.get(

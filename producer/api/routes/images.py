@@ -1,37 +1,41 @@
-"""Pictures by their seed: where they are, if they are published."""
+"""Pictures by their seed: where they are, if they are published, and what is known of them."""
 
 from __future__ import annotations
 
-import re
+from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import WithJsonSchema
 
+from producer.api import schemas
 from producer.api.access import Read
+from producer.api.answers import is_known
 from producer.api.openapi import CALLED, Responses, answers, problems_of
-from producer.api.problem import ProblemError
+from producer.api.routes.parameters import json_answer
 from producer.api.schemas import SEED_SCHEMA
 from producer.api.services import Parts, Services
-from producer.contract import MAX_SEED, image_key, metadata_key
-from producer.errors import InvalidSeed
-from producer.seeds import shorten
+from producer.contract import IMAGE_CONTENT_TYPE, image_name
+from producer.gallery import MODEL_PATTERN
 
 router = APIRouter(prefix="/v1/images/{seed}", tags=["images"])
 
-SEED = re.compile("[0-9]{1,10}")
+FILE_KEPT_S = 3600
+"""Seconds that a browser keeps a file without asking again: without ?model= another model's may be meant by then."""
+
 SeedInPath = Annotated[str, WithJsonSchema(SEED_SCHEMA), Path(description="The seed.", examples=[7])]
 Model = Annotated[
     str | None,
     Query(
-        pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$",
+        pattern=f"^{MODEL_PATTERN}$",
         description="The model's id; left out, that of the worker that was started last.",
     ),
 ]
+ABSENT = problems_of(*CALLED, "invalid-seed", "not-published", "storage-unreachable")
 REDIRECT: Responses = {
     **answers(307, None, "It is published; the address can be opened for a while.", "Location"),
-    **problems_of(*CALLED, "invalid-seed", "not-published", "storage-unreachable"),
+    **ABSENT,
 }
 
 
@@ -63,31 +67,59 @@ async def get_image_metadata(seed: SeedInPath, _: Read, parts: Parts, model: Mod
     return await _redirect(parts, seed, model, metadata=True)
 
 
-async def _redirect(parts: Services, text: str, named: str | None, *, metadata: bool) -> Response:
-    seed = _read_seed(text)
-    model = named or await parts.workers.model()
-    if model is None:
-        raise _not_published(seed, "no worker was ever seen here, and no model named")
-    if not await parts.bucket.has(metadata_key(model, seed)):
-        if named and named not in (worker["model_id"] for worker in (await parts.workers.status()).workers):
-            detail = f"model {named} has not published the picture of seed {seed}, and no worker that has it is seen"
-            raise ProblemError("not-published", f"{detail}: start one, or leave model out")
-        raise _not_published(seed, f"model {model} has not published it")
-    key = metadata_key(model, seed) if metadata else image_key(model, seed)
+@router.get(
+    "/details",
+    operation_id="getImageDetails",
+    summary="All that is known of the picture of a seed",
+    response_class=Response,
+    responses={**answers(200, schemas.ImageDetails, "It is published."), **ABSENT},
+)
+async def get_image_details(seed: SeedInPath, _: Read, parts: Parts, model: Model = None) -> Response:
+    """Tell caption, checksum, size and addresses, and how long its stages took, as far as that is known."""
+    found = await parts.published.details(await parts.published.choose(seed, model))
+    return json_answer({**found, **parts.documents.urls(found["image_uri"], found["metadata_uri"])})
+
+
+@router.get(
+    "/file",
+    operation_id="getImageFile",
+    summary="The picture of a seed, as a file",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The PNG itself; its tag is its SHA-256.",
+            "content": {IMAGE_CONTENT_TYPE: {"schema": {"type": "string", "format": "binary"}}},
+        },
+        **answers(304, None, "You have it already.", "ETag"),
+        **ABSENT,
+        **problems_of("body-too-large"),
+    },
+)
+@router.head("/file", include_in_schema=False)
+async def get_image_file(request: Request, seed: SeedInPath, _: Read, parts: Parts, model: Model = None) -> Response:
+    """Hand the PNG through, for whoever cannot reach the object store; its bytes are those that the metadata names."""
+    asked = await parts.published.choose(seed, model)
+    metadata = await parts.published.metadata(asked)
+    headers = {
+        "ETag": f'"{metadata.image.sha256}"',
+        "Cache-Control": f"private, max-age={FILE_KEPT_S}",
+        "Content-Disposition": f'attachment; filename="{image_name(asked.seed)}"',
+        "X-Content-Type-Options": "nosniff",
+    }
+    if is_known(request, headers["ETag"]):
+        return Response(None, 304, headers)
+    if request.method == "HEAD":
+        return Response(None, 200, {**headers, "Content-Length": str(metadata.image.bytes)}, IMAGE_CONTENT_TYPE)
+    return await parts.files.answer(partial(parts.published.png, asked, metadata), headers, IMAGE_CONTENT_TYPE)
+
+
+async def _redirect(parts: Services, seed: str, model: str | None, *, metadata: bool) -> Response:
+    asked = await parts.published.choose(seed, model)
+    await parts.published.check(asked)
     signer = parts.bucket.signer
     assert signer is not None  # noqa: S101  # else the bucket would not have answered
     kept_s = int(parts.settings.s3_url_ttl_s * 0.9)
     headers = {"Cache-Control": f"private, max-age={kept_s}"}
-    return RedirectResponse(signer.url(parts.bucket.uri(key)), 307, headers)
-
-
-def _read_seed(text: str) -> int:
-    if not (SEED.fullmatch(text) and int(text) <= MAX_SEED):
-        raise InvalidSeed(f"{shorten(text)} is not a seed: a whole number from 0 to {MAX_SEED}")
-    return int(text)
-
-
-def _not_published(seed: int, why: str) -> ProblemError:
-    order = {"method": "POST", "href": "/v1/jobs", "body": {"seed": seed}}
-    detail = f'the picture of seed {seed} is not published, since {why}: send POST /v1/jobs with {{"seed": {seed}}}'
-    return ProblemError("not-published", detail, enqueue=order)
+    return RedirectResponse(
+        signer.url(parts.bucket.uri(asked.metadata_key if metadata else asked.image_key)), 307, headers
+    )

@@ -83,10 +83,23 @@ async def get_info(caller: Read, parts: Parts) -> Response:
             "workers": len(workers),
             "picture": {"width": sizes[0], "height": sizes[0], "mode": "RGB"} if sizes else None,
             "limits": _limits(parts, caller),
+            "scopes": sorted(caller.scopes),
             "auth": parts.settings.requires_key,
             "presigned_urls": parts.bucket.signer is not None,
         }
     )
+
+
+@router.get(
+    "/v1/status",
+    operation_id="getStatus",
+    summary="The service at a glance",
+    response_class=Response,
+    responses={**answers(200, schemas.Status, "As far as it can be told."), **problems_of(*CALLED)},
+)
+async def get_status(caller: Read, parts: Parts) -> Response:
+    """Tell which parts answer, what waits and how fast it is done, and what each worker has done."""
+    return json_answer(await parts.status.look(is_admin=caller.is_admin))
 
 
 def _limits(parts: Services, caller: Caller) -> dict[str, int]:
