@@ -3,11 +3,14 @@
 # Variables are given on the command line, as in `make demo SEEDS=42`; the environment does not change them.
 PYTHON = python3
 VENV = .venv
+DEMO_VENV = .venv-demo
 SEEDS = 0..10 42
 OUT = out
 DATA = .seedmill
 # Test files run side by side, each process on servers of its own.
 TEST_PROCESSES = 3
+# What is JavaScript, or CSS.
+SCRIPTS = producer/api/page/assets examples
 # Options of the benchmark, as in make bench BENCH="--quick --only demo".
 BENCH =
 # Where PyTorch comes from: CPU builds by default. For an NVIDIA GPU: TORCH_INDEX=https://download.pytorch.org/whl/cu130
@@ -21,7 +24,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --no-compile --constraint requirements/constraints.txt
 TORCH := $(shell grep -m1 '^torch==' requirements/constraints.txt)
 
-.PHONY: help demo up test test-slow test-compose torture soak bench bench-api bench-tenants train evaluate check format lock build clean
+.PHONY: help demo up test test-slow test-demo test-compose torture soak bench bench-api bench-page bench-tenants bench-gpu train evaluate check format lock build clean
 
 help:  ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +40,9 @@ test: $(VENV)/dev  ## run the tests on a real Valkey and a real S3 server
 
 test-slow: $(VENV)/dev  ## run the long tests
 	@$(BIN)/python -m pytest --timeout 1200 -m "slow and not docker"
+
+test-demo: $(DEMO_VENV)/ready  ## run the tests of the Gradio demo, in a .venv-demo on top of .venv
+	PATH="$(abspath $(BIN)):$$PATH" $(DEMO_VENV)/bin/python -m pytest tests/acceptance/test_gradio_demo.py
 
 test-compose: $(VENV)/dev  ## run the tests of the containers (needs Docker; minutes)
 	@$(BIN)/python -m pytest -m docker tests/acceptance/test_compose.py
@@ -54,8 +60,14 @@ bench: $(VENV)/bench  ## how fast, against what people would use instead (twenty
 bench-api: $(VENV)/bench  ## how many callers one process of the API serves (four minutes)
 	@exec $(BIN)/python -m tests.benchmarks.api
 
+bench-page: $(VENV)/dev  ## how the page fares in a browser (two minutes; needs Chromium)
+	@exec $(BIN)/python -m tests.benchmarks.page
+
 bench-tenants: $(VENV)/dev  ## how a tenant fares beside one with far more work (three minutes)
 	@exec $(BIN)/python -m tests.benchmarks.tenants
+
+bench-gpu: $(VENV)/bench  ## how fast on an NVIDIA GPU (ten minutes; needs PyTorch's CUDA build)
+	@exec $(BIN)/python -m tests.benchmarks.gpu $(BENCH)
 
 train: $(VENV)/dev  ## train the demo checkpoint again, into runs/demo (hours on a CPU; goes on where it was left)
 	@MALLOC_TOP_PAD_=268435456 MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=4294967296 \
@@ -68,22 +80,25 @@ check: $(VENV)/dev  ## lint, format and type checks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/oxlint $(SCRIPTS)
+	$(BIN)/oxfmt --check $(SCRIPTS)
 
 format: $(VENV)/dev  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/oxfmt $(SCRIPTS)
 
 build: $(VENV)/dev  ## build the producer's wheel into dist/
 	$(BIN)/python -m build --wheel
 
 lock: $(VENV)/dev  ## pin the newest versions that fit into requirements/constraints.txt (needs uv)
 	echo "$(TORCH)" | uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
-	  --constraint - --all-extras pyproject.toml $(addprefix requirements/,build.txt worker.txt local.txt flower.txt dev.txt) \
+	  --constraint - $(addprefix --extra ,api http otel s3) pyproject.toml $(addprefix requirements/,build.txt worker.txt local.txt flower.txt dev.txt) \
 	  | grep -vE "^(nvidia-|cuda-|triton)|== '(emscripten|win32)'$$" > requirements/constraints.new
 	mv requirements/constraints.new requirements/constraints.txt
 
 clean:  ## remove .venv, .seedmill and caches; pictures and checkpoints stay
-	rm -rf .venv .seedmill dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-demo .seedmill dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/python:
 	@command -v $(PYTHON) >/dev/null || { echo "no $(PYTHON) found: install Python 3.11 or newer, or set PYTHON=..."; exit 1; }
@@ -111,4 +126,12 @@ $(VENV)/dev: $(VENV)/runtime requirements/dev.txt requirements/flower.txt
 $(VENV)/bench: $(VENV)/dev requirements/bench.txt requirements/celery-batches.txt
 	@$(INSTALL) --requirement requirements/bench.txt
 	@$(PIP) install --quiet --no-compile --no-deps --requirement requirements/celery-batches.txt
+	@touch $@
+
+# Gradio needs older releases of some packages than the rest is tested with: they go before those of .venv here.
+$(DEMO_VENV)/ready: $(VENV)/dev requirements/demo.txt
+	@$(BIN)/python -m venv --clear $(DEMO_VENV)
+	@site='import sysconfig; print(sysconfig.get_path("purelib"))'; \
+	  $(BIN)/python -c "$$site" > "`$(DEMO_VENV)/bin/python -c "$$site"`/below.pth"
+	@$(DEMO_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --no-compile --requirement requirements/demo.txt
 	@touch $@

@@ -40,6 +40,7 @@ def test_a_smoke_run_ends_with_a_checkpoint_that_can_be_evaluated(tmp_path: Path
     assert 5 < figures["psnr_db"]["of_the_mean_error"] < 20
 
 
+@pytest.mark.slow
 def test_a_run_that_is_taken_up_again_ends_as_if_it_had_not_been_interrupted(tmp_path: Path) -> None:
     data = pictures()
     whole, first = Run(tmp_path / "whole", SMALL), Run(tmp_path, SMALL)
@@ -57,6 +58,7 @@ def test_a_run_that_is_taken_up_again_ends_as_if_it_had_not_been_interrupted(tmp
         assert (tensor - wanted[name]).abs().max() < 1e-6, name
 
 
+@pytest.mark.slow
 def test_figures_after_a_run_was_taken_up_are_means_of_the_steps_since(tmp_path: Path) -> None:
     recipe = replace(SMALL, steps=8)
     whole, first = Run(tmp_path / "whole", recipe), Run(tmp_path, replace(recipe, steps=5))

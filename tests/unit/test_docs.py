@@ -10,7 +10,7 @@ import torch
 
 from producer import JobStatus, __version__, errors
 from producer.settings import PresignSettings, ProducerSettings, Settings
-from tests.benchmarks import api_report, report, tenants_report
+from tests.benchmarks import api_report, gpu_report, page_report, report, tenants_report
 from tests.support import ROOT
 from tests.torture import matrix
 from tests.torture.stand_in import STAGES
@@ -79,6 +79,26 @@ def test_how_a_tenant_fares_is_what_was_measured() -> None:
     results = json.loads(tenants_report.RESULTS.read_text(encoding="utf-8"))
     assert tenants_report.put_into(README, results) == README
     assert set(results["ways"]) == set(tenants_report.WAYS)
+
+
+def test_what_a_gpu_does_is_what_was_measured_and_none_of_it_is_void() -> None:
+    results = json.loads(gpu_report.RESULTS.read_text(encoding="utf-8"))
+    assert gpu_report.put_into(README, results) == README
+    assert not results["quick"]
+    assert set(results["alone"]) == {"demo fp32", "demo bf16", "large fp32", "large bf16"}
+    assert "seedmill range" in results["models"]["demo"]["systems"]
+    assert not any(measured["void"] for measured in results["models"].values())
+    for fact in (results["card"]["driver"], results["machine"]["versions"]["torch"]):
+        assert fact in README
+
+
+def test_how_the_page_fares_is_what_was_measured_and_within_its_bounds() -> None:
+    results = json.loads(page_report.RESULTS.read_text(encoding="utf-8"))
+    assert page_report.put_into(README, results) == README
+    assert results["from_publication_ms"]["max"] < page_report.MOST_MS
+    assert results["bytes"] < page_report.MOST_BYTES
+    assert results["lone_seeds"] >= 20
+    assert results["gallery"]["pictures"] >= 10_000
 
 
 def test_every_make_target_that_is_named_exists() -> None:

@@ -1,0 +1,1 @@
+"""What tests, benchmark and screenshots of the page share: a browser, its visitor, and servers with pictures."""
