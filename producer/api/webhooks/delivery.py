@@ -146,7 +146,7 @@ class WebhookSender:
 
     async def _take(self) -> bool:
         """Begin with one delivery if one is due and there is room for it."""
-        if len(self._flying) >= AT_ONCE:
+        if self._closing or len(self._flying) >= AT_ONCE:
             return False
         hosts = Counter(host_of(claim.url) for claim in self._flying.values())
         tenants = Counter(claim.tenant for claim in self._flying.values())

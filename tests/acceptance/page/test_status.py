@@ -75,7 +75,6 @@ def test_the_status_tells_of_workers_backlog_batches_and_the_cache(visit: Visits
         expect(main.get_by_role("term").filter(has_text=name)).to_be_visible()
     expect(main.get_by_role("heading", name="Batches")).to_be_visible()
     expect(main.get_by_role("listitem").first).to_be_visible()
-    expect(main).to_contain_text("None. Whatever cannot be done")
 
 
 def test_a_dead_letter_is_shown_with_its_reason_and_sent_again(visit: Visits, quiet: Endpoints, hand: Hand) -> None:
@@ -104,6 +103,7 @@ def test_a_page_that_needs_a_key_asks_for_it_and_shows_what_the_key_allows(
     page.get_by_role("link", name="Make").click()
     write(page, "7")
     expect(tiles(page, "queued")).to_have_count(1)
+    page.goto("about:blank")  # else it follows the job beyond the API's end
 
 
 def test_an_admin_key_sees_dead_letters_and_sends_them_again(
