@@ -247,8 +247,12 @@ class Service:
             "latent_dim": info.latent_dim,
             "started_at": datetime.now(UTC).isoformat(),
         }
+
+        def told() -> dict[str, Any]:
+            return {**facts, **tally()}
+
         self._routines = [
-            duties.heartbeat(self._ledger, lambda: {**facts, **tally()}),
+            duties.heartbeat(self._ledger, told),
             duties.cancellations(self._recorder, self._running),
             duties.reconciler(self._redis),
             duties.manifests(self._manifests),
@@ -257,7 +261,7 @@ class Service:
             ),
         ]
         with suppress(redis.RedisError):
-            self._ledger.beat({**facts, **tally()})  # first, so that from the first message on its end would be seen
+            self._ledger.beat(told())  # first, so that from the first message on its end would be seen
         for routine in self._routines:
             routine.start()
         self._windows.serving()

@@ -169,9 +169,7 @@ def test_files_wait_for_a_place_and_one_that_nobody_takes_is_broken_off(
     run(main)
 
 
-def test_an_object_that_trickles_is_given_up_and_keeps_nobody_waiting(
-    quiet: Endpoints, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_object_that_trickles_is_given_up_and_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     class Trickle:
         def read1(self, _: int) -> bytes:
             time.sleep(0.01)

@@ -10,7 +10,7 @@ import { follow, hasEnded } from "./stream.js";
 import { pictureTile, seedTile } from "./tile.js";
 
 export class JobPanel {
-  /** `seeds` are null where they are not known; `open(source, index)` shows a picture large; `gone()` removes the panel. */
+  /** `seeds` are null where they are not known; `open(source, index)` shows a picture large; `gone()` closes the panel. */
   constructor({ id, seeds = null, open, gone }) {
     this.id = id;
     this.job = null;
@@ -26,14 +26,7 @@ export class JobPanel {
     this._trouble = h("p", { class: "trouble", role: "alert", hidden: true });
     this._bar = h("progress", { max: 1, value: 0, "aria-label": "Progress of the job" });
     this._cancel = button("Cancel", () => this._stop(), "tight quiet");
-    this._hide = button(
-      "Hide",
-      () => {
-        this.close();
-        gone();
-      },
-      "tight quiet",
-    );
+    this._hide = button("Hide", gone, "tight quiet");
     this._hide.hidden = true;
     this.element = h(
       "section",

@@ -3,8 +3,6 @@
 import { h } from "./dom.js";
 import { permalink, show, WORDS } from "./pictures.js";
 
-const STATES = { queued: "queued", running: "running", canceled: "canceled", failed: "failed" };
-
 /** Return the tile of a published picture; `open` is called when it is pressed. */
 export function pictureTile(picture, open) {
   const word = h("span", { class: "word" });
@@ -45,9 +43,9 @@ export function seedTile(seed, state, reason = "") {
       role: "group",
       "data-seed": seed,
       "data-state": state,
-      "aria-label": `${name}, ${STATES[state]}${reason && `: ${reason}`}`,
+      "aria-label": `${name}, ${state}${reason && `: ${reason}`}`,
     },
-    h("span", { class: "frame" }, h("span", { class: "word" }, reason || STATES[state])),
+    h("span", { class: "frame" }, h("span", { class: "word" }, reason || state)),
     about(seed, ""),
   );
 }
