@@ -21,12 +21,14 @@ from producer.connection import connect
 from producer.contract import (
     DEAD_KEY,
     HELD_KEY_PREFIX,
+    LANES,
     JobStatus,
     SeedStatus,
     held_key,
     image_key,
     metadata_key,
 )
+from producer.errors import JobTimeout
 from producer.queue import parse_queue_status, queue_status
 from tests.torture.stand_in import MODEL_ID, Plan
 from worker.local.process import Process
@@ -165,7 +167,11 @@ class Bench:
 
     def check(self, job: Job, *, failed: Sequence[int] = (), timeout_s: float = WAIT_S) -> None:
         """Wait for a job and assert conservation: every seed has its fate, its objects are whole, nothing is left."""
-        job.wait(timeout_s, check=False)
+        try:
+            job.wait(timeout_s, check=False)
+        except JobTimeout as error:
+            self.tell_why(error)
+            raise
         assert job.status is (JobStatus.FAILED if failed else JobStatus.SUCCEEDED), job
         results = list(job.results())
         assert len(results) == job.counts.total == job.counts.done
@@ -174,6 +180,15 @@ class Bench:
             if result.status is SeedStatus.SUCCEEDED:
                 assert self.is_whole(result.seed, result.sha256), result
         wait_until(lambda: self.messages() == 0, "no message left", 10)
+
+    def tell_why(self, error: JobTimeout) -> None:
+        """Add to the error what there is to be done, and what each worker said last."""
+        held = {key.decode(): self.redis.hlen(key) for key in self.redis.scan_iter(HELD_KEY_PREFIX + "*")}
+        error.add_note(f"lanes: {[self.redis.llen(lane) for lane in LANES]}, held: {held}")
+        for process in self.workers:
+            if process.exit_status is None or process is self.workers[-1]:
+                said = "\n".join(process.output().splitlines()[-30:])
+                error.add_note(f"worker {process.pid}, exit status {process.exit_status}:\n{said}")
 
     def is_whole(self, seed: int, sha256: str | None) -> bool:
         """Return whether a seed's two objects are there and each is what the other and the result say."""

@@ -39,6 +39,7 @@ PRIVATE = {
         "_brpop_start",
         "_brpop_read",
         "_flush_brpop_reauth",
+        "conn_or_acquire",
         "_size",
         "_receive",
         "_on_connection_disconnect",
@@ -191,7 +192,10 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]  # kombu has no types
                 self.ledger.bury(burials)
 
     def _size(self, queue: str) -> int:
-        return int(sum(self.client.llen(lane) for lane in LANES)) if queue == QUEUE else int(super()._size(queue))
+        if queue != QUEUE:
+            return int(super()._size(queue))
+        with self.conn_or_acquire() as client:  # a wait may be under way on our own, whose answer would be read here
+            return sum(int(client.llen(lane)) for lane in LANES)
 
     def _get(self, queue: str, timeout: float | None = None) -> Any:
         raise NotImplementedError("this transport delivers to consumers only")
