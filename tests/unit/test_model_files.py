@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support import TINY, write_model
+from tests.support import TINY, run_python, write_model
 from worker.errors import CheckpointError, TokenizerError
 from worker.model.checkpoint import load_checkpoint, save_checkpoint
 from worker.model.config import PRESETS, ModelConfig
@@ -38,6 +38,12 @@ def test_a_checkpoint_says_by_itself_what_it_is(checkpoint: Path) -> None:
     assert found.config == TINY
     assert not found.trained
     assert found.parameters == sum(p.numel() for p in SeedNetwork(TINY).parameters())
+
+
+def test_a_network_is_made_without_the_compiler_of_pytorch(checkpoint: Path) -> None:
+    code = "import sys; from worker.model.checkpoint import load_checkpoint as load; load(sys.argv[1]).build()"
+    done = run_python("-c", f"{code}; print('torch._dynamo' in sys.modules)", str(checkpoint))
+    assert done.stdout.strip() == "False", done.stderr
 
 
 def test_equal_weights_give_equal_files_whatever_their_name(tmp_path: Path) -> None:

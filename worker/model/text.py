@@ -49,8 +49,8 @@ class TextDecoder(nn.Module):
         super().__init__()
         self.config = config
         self.prefix = nn.Linear(inputs, config.prefix * config.width)
-        self.tokens = nn.Embedding(vocab_size, config.width)
-        self.positions = nn.Embedding(config.prefix + 1 + config.max_tokens, config.width)
+        self.tokens = _table(vocab_size, config.width)
+        self.positions = _table(config.prefix + 1 + config.max_tokens, config.width)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
         self.head = nn.Linear(config.width, vocab_size)
@@ -104,3 +104,11 @@ class TextDecoder(nn.Module):
     def _logits(self, x: Tensor) -> Tensor:
         logits: Tensor = self.head(self.norm(x))
         return logits.float()
+
+
+def _table(rows: int, width: int) -> nn.Embedding:
+    """Return an embedding of zeros, to be filled like all weights (worker/model/network.py) or read from a file.
+
+    PyTorch's own first draws values, and on the meta device imports its compiler for that: 1.4 s of each start.
+    """
+    return nn.Embedding(rows, width, _weight=torch.zeros(rows, width))
