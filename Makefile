@@ -36,7 +36,7 @@ up: $(VENV)/runtime  ## keep the stack running until Ctrl-C
 	@exec $(BIN)/python -m worker local up --data "$(DATA)/up"
 
 test: $(VENV)/dev  ## run the tests on a real Valkey and a real S3 server
-	@$(BIN)/python -m pytest -m "not slow" --numprocesses $(TEST_PROCESSES) --dist loadfile
+	@$(BIN)/python -m pytest -m "not slow" --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test-slow: $(VENV)/dev  ## run the long tests
 	@$(BIN)/python -m pytest --timeout 1200 -m "slow and not docker"

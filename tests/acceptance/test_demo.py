@@ -60,6 +60,13 @@ def marked_processes(mark: str, command: str = "") -> list[int]:
     return found
 
 
+@pytest.fixture
+def tiny(environment: dict[str, str], tiny_model: Path) -> dict[str, str]:
+    """The same for a model that is quick to load."""
+    paths = {"SEEDMILL_CHECKPOINT": tiny_model / "best.pt", "SEEDMILL_TOKENIZER": tiny_model / "tokenizer.json"}
+    return {**environment, **{name: str(path) for name, path in paths.items()}}
+
+
 def make(*arguments: str, environment: dict[str, str]) -> subprocess.Popen[str]:
     """Start make in a process group of its own, as a terminal does."""
     return subprocess.Popen(
@@ -161,13 +168,13 @@ def test_a_folder_that_cannot_be_written_starts_nothing(environment: dict[str, s
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_demo_does_not_work_through_what_a_killed_one_left(environment: dict[str, str], tmp_path: Path) -> None:
+def test_a_demo_does_not_work_through_what_a_killed_one_left(tiny: dict[str, str], tmp_path: Path) -> None:
     with running_stack(tmp_path / "data") as stack:
         stack.start_servers()
         with Client(stack.endpoints.redis_url) as client:
             client.submit(range(100_000))
     arguments = ["--seeds", "3", "--data", str(tmp_path / "data")]
-    done = run_worker_command("demo", *arguments, environment=environment, cwd=tmp_path, timeout=60)
+    done = run_worker_command("demo", *arguments, environment=tiny, cwd=tmp_path, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 picture," in done.stdout
 
@@ -223,10 +230,10 @@ def check_api(shown: str, folder: Path) -> None:
 
 
 @pytest.mark.skipif(not LINUX, reason="the kernel of this system cannot tie a process to its parent")
-def test_killing_the_stack_outright_leaves_nothing_either(environment: dict[str, str], tmp_path: Path) -> None:
-    process = make("up", f"DATA={tmp_path}", environment=environment)
+def test_killing_the_stack_outright_leaves_nothing_either(tiny: dict[str, str], tmp_path: Path) -> None:
+    process = make("up", f"DATA={tmp_path}", environment=tiny)
     wait_for(process, "Ctrl-C stops it")
-    (parent,) = marked_processes(environment[MARK], "local\0up")
+    (parent,) = marked_processes(tiny[MARK], "local\0up")
     os.kill(parent, signal.SIGKILL)
     process.communicate(timeout=30)
 
@@ -255,11 +262,9 @@ def test_stacks_that_start_together_never_take_each_others_servers(tmp_path: Pat
     checked.set()
 
 
-def test_the_demo_is_deaf_to_proxies_and_profiles_of_the_environment(
-    environment: dict[str, str], tmp_path: Path
-) -> None:
+def test_the_demo_is_deaf_to_proxies_and_profiles_of_the_environment(tiny: dict[str, str], tmp_path: Path) -> None:
     loud = {
-        **environment,
+        **tiny,
         "AWS_PROFILE": "nobody",
         "AWS_SESSION_TOKEN": "stale",
         "HTTP_PROXY": f"http://127.0.0.1:{free_port()}",
@@ -278,8 +283,8 @@ def test_a_folder_without_a_name_is_refused(environment: dict[str, str], tmp_pat
     assert not (tmp_path / "valkey").exists()
 
 
-def test_brackets_in_a_folder_name_are_no_markup(environment: dict[str, str], tmp_path: Path) -> None:
-    done = run_worker_command("demo", "--out", "o[/]b", "--seeds", "1", environment=environment, cwd=tmp_path)
+def test_brackets_in_a_folder_name_are_no_markup(tiny: dict[str, str], tmp_path: Path) -> None:
+    done = run_worker_command("demo", "--out", "o[/]b", "--seeds", "1", environment=tiny, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "o[/]b" in done.stdout
 

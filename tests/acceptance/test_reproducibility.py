@@ -21,7 +21,7 @@ import sys
 import numpy as np
 from worker.model.engine import Engine
 engine = Engine(*sys.argv[1:3], device="cpu")
-done = engine.generate(range(12))
+done = engine.generate(range(5))
 np.savez(sys.argv[3], pixels=np.stack([one.pixels for one in done]), captions=[one.caption for one in done])
 """
 

@@ -54,7 +54,7 @@ def test_who_begins_and_does_not_go_on_is_closed(address: tuple[str, int], sent:
         open_.sendall(sent)
         began = time.monotonic()
         assert read_all(open_) == b""
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 4  # seconds; the connection itself gives up after five
 
 
 @pytest.mark.parametrize("drop", [b"X: y\r\n", b"\r\n"])
@@ -72,7 +72,7 @@ def test_headers_that_come_drop_by_drop_are_not_waited_for(address: tuple[str, i
                     if open_.recv(1) == b"":
                         raise ConnectionResetError("reset")
                 except TimeoutError:
-                    assert time.monotonic() - began < 2
+                    assert time.monotonic() - began < 4  # seconds; the connection itself gives up after five
 
 
 def test_headers_without_end_are_refused(address: tuple[str, int]) -> None:

@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from producer.api import access, changes, events
+from producer.api.waiting import Waiting
 from producer.contract import SeedStatus, job_key
 from producer.keys import KeyStore, make_key
 from tests.integration.api import Event, api_settings, asking, read_events, run, serving
@@ -196,6 +197,14 @@ def test_an_expired_job_is_told_once(quiet: Endpoints, hand: Hand) -> None:
     run(main)
 
 
+async def places_taken(api: httpx2.AsyncClient, number: int) -> None:
+    """Return once so many wait."""
+    waiting: Waiting = api._transport.app.state.services.waiting  # type: ignore[attr-defined]
+    async with asyncio.timeout(10):
+        while waiting._taken.total() < number:
+            await asyncio.sleep(0.01)
+
+
 def test_streams_and_waits_have_places_and_end_with_their_key(
     quiet: Endpoints, hand: Hand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,7 +221,7 @@ def test_streams_and_waits_have_places_and_end_with_their_key(
             await api.put("/v1/jobs/job", json={"seeds": list(SEEDS)})
             held = [asyncio.create_task(api.get("/v1/jobs/job?wait=20"))]
             held.append(asyncio.create_task(api.get("/v1/jobs/job/events")))
-            await asyncio.sleep(0.2)
+            await places_taken(api, 2)
             for path in ("/v1/jobs/job?wait=20", "/v1/jobs/job/events"):
                 refused = await api.get(path)
                 assert (refused.status_code, refused.headers["Retry-After"]) == (429, "5")

@@ -410,6 +410,7 @@ def test_a_sender_that_is_closed_lets_what_is_under_way_end_and_begins_with_noth
             task = asyncio.create_task(sender.run())
             await until(lambda: len(receiver.got) == 1)
             sender.close()
+            await until(lambda: sender._taking is None or sender._taking.done())  # a claim may be under way
             stage.end("later", receiver.url)
             await task
         assert [letter.job_id for letter in await stage.admin.dead()] == ["nightly"]

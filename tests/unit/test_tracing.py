@@ -7,6 +7,7 @@ import sys
 import threading
 from typing import Any
 
+import opentelemetry.trace
 import pytest
 
 from producer.otel import Export, open_export
@@ -77,6 +78,7 @@ def test_odd_headers_bring_none(request_: Request) -> None:
 def test_no_spans_are_sent_where_the_environment_says_so_or_cannot_be_followed(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], words: str | None
 ) -> None:
+    monkeypatch.setattr(opentelemetry.trace, "_TRACER_PROVIDER", None)  # another test's, which would be used
     if environment:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     for name, value in environment.items():

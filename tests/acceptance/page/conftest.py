@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from producer.api.settings import ApiSettings
 from producer.contract import GALLERY_KEY, PICTURES_KEY
+from tests.integration.api import serving
 from tests.page.browser import MISSING, PATIENCE_MS, Guard, Site, chromium_program, new_page, running_chromium
 from tests.page.mill import Mill, running_mill
 from tests.page.pictures import index_pictures, write_pictures
@@ -39,6 +42,13 @@ class Visits:
         """Expect what one of these regular expressions is found in, in all pages of the test."""
         self._allowed += patterns
 
+    @contextmanager
+    def serving(self, settings: ApiSettings) -> Iterator[str]:
+        """Run an API, inside, and yield its URL; all pages are closed before it ends, as they would miss it."""
+        with serving(settings) as url:
+            yield url
+            self.close()
+
     def close(self) -> None:
         """Close all pages, and fail if something was wrong that was not expected."""
         wrong = []
@@ -47,6 +57,7 @@ class Visits:
             guard.allow(*self._allowed)
             wrong += guard.wrong
             page.context.close()
+        self._opened.clear()
         assert not wrong
 
 

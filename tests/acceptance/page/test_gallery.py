@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.acceptance.page.conftest import PUBLISHED, Visits
 from tests.conftest import empty_database
-from tests.integration.api import api_settings, pretend_worker, serving
+from tests.integration.api import api_settings, pretend_worker
 from tests.page.browser import Site
 from tests.page.mill import Mill
 from tests.page.pictures import caption_of
@@ -114,7 +114,7 @@ def test_a_picture_that_is_published_meanwhile_is_shown_at_the_top_and_told_of_f
 def test_an_empty_gallery_says_what_would_be_there(visit: Visits, gallery: Mill) -> None:
     empty = empty_database(gallery.endpoints, 1)
     pretend_worker(empty)
-    with serving(api_settings(empty)) as url:
+    with visit.serving(api_settings(empty)) as url:
         page = visit(Site(url, empty.s3_url), "#/gallery")
         expect(page.get_by_role("heading", name="Nothing is published yet")).to_be_visible()
         page.get_by_role("main").get_by_role("link", name="Make pictures").click()
@@ -124,12 +124,12 @@ def test_an_empty_gallery_says_what_would_be_there(visit: Visits, gallery: Mill)
 def test_urls_that_are_out_of_date_are_signed_again(visit: Visits, gallery: Mill) -> None:
     visit.allow(r"403.*\.png")
     endpoints: Endpoints = gallery.endpoints
-    with serving(api_settings(endpoints, s3_url_ttl_s=1)) as url:
+    with visit.serving(api_settings(endpoints, s3_url_ttl_s=4)) as url:
         page = visit(Site(url, endpoints.s3_url), "#/gallery?order=seed")
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url) if "/details" in request.url else None)
         expect(tile(page, 0)).to_be_visible()
-        page.wait_for_timeout(1100)  # what was signed for a second can be opened no more
+        page.wait_for_timeout(4100)  # what was signed for four seconds can be opened no more
         page.evaluate("scrollTo(0, 6 * innerHeight)")
         expect(tile(page, 0)).to_have_count(0)
         for one in tiles(page).all()[::10]:

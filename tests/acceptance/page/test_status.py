@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from producer.keys import KeyStore, Scope, make_key
 from tests.acceptance.page.conftest import Visits
 from tests.conftest import empty_database
-from tests.integration.api import api_settings, pretend_worker, serving
+from tests.integration.api import api_settings, pretend_worker
 from tests.integration.conftest import Hand
 from tests.page.browser import Site
 from tests.page.steps import tiles, write
@@ -36,9 +36,9 @@ def hand(quiet: Endpoints) -> Iterator[Hand]:
 
 
 @pytest.fixture
-def keyed(quiet: Endpoints) -> Iterator[Site]:
+def keyed(quiet: Endpoints, visit: Visits) -> Iterator[Site]:
     """A page of an API that asks for a key."""
-    with serving(api_settings(quiet, api_auth="required")) as url:
+    with visit.serving(api_settings(quiet, api_auth="required")) as url:
         yield Site(url, quiet.s3_url)
 
 
@@ -79,7 +79,7 @@ def test_the_status_tells_of_workers_backlog_batches_and_the_cache(visit: Visits
 
 def test_a_dead_letter_is_shown_with_its_reason_and_sent_again(visit: Visits, quiet: Endpoints, hand: Hand) -> None:
     job = failed_job(hand)
-    with serving(api_settings(quiet)) as url:
+    with visit.serving(api_settings(quiet)) as url:
         page = visit(Site(url, quiet.s3_url), "#/status")
         letters = page.get_by_role("region", name="Dead letters")
         expect(letters).to_contain_text(job)
@@ -103,7 +103,6 @@ def test_a_page_that_needs_a_key_asks_for_it_and_shows_what_the_key_allows(
     page.get_by_role("link", name="Make").click()
     write(page, "7")
     expect(tiles(page, "queued")).to_have_count(1)
-    page.goto("about:blank")  # else it follows the job beyond the API's end
 
 
 def test_an_admin_key_sees_dead_letters_and_sends_them_again(

@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 from producer import Client
 from tests.acceptance.page.conftest import Visits
 from tests.conftest import empty_database
-from tests.integration.api import api_settings, serving
+from tests.integration.api import api_settings
 from tests.page.browser import Site
 from tests.page.mill import Mill, running_mill
 from tests.page.steps import expect_published, job_id, jobs, notice, tile, tiles, write
@@ -36,10 +36,10 @@ def mill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mill]:
 
 
 @pytest.fixture
-def idle(endpoints: Endpoints) -> Iterator[tuple[Site, Client]]:
+def idle(endpoints: Endpoints, visit: Visits) -> Iterator[tuple[Site, Client]]:
     """A page whose queue no worker listens to, and a client of that queue."""
     quiet = empty_database(endpoints, 11)
-    with serving(api_settings(quiet)) as url, Client(quiet.redis_url) as client:
+    with visit.serving(api_settings(quiet)) as url, Client(quiet.redis_url) as client:
         yield Site(url, quiet.s3_url), client
 
 
