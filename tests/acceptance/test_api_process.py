@@ -122,7 +122,7 @@ def test_an_api_that_is_told_to_end_closes_its_streams_and_ends_soon(endpoints: 
             assert waiting.result().json()["status"] == "queued"
             assert [line for line in lines if line.startswith("event")] == ["event: progress"]
             assert process.wait(10) == 0
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < 5
         assert "Traceback" not in (tmp_path / "log").read_text()
 
 

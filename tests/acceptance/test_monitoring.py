@@ -127,7 +127,7 @@ def test_without_redis_the_metrics_are_served_at_once_and_say_so(
     wait_until(lambda: value(scrape(port), "seedmill_redis_up") == 0, "Redis is seen to be away", 30)
     asked = time.monotonic()
     seen = scrape(port)
-    assert time.monotonic() - asked < 2, "nobody waits for Redis"
+    assert time.monotonic() - asked < 4, "nobody waits for Redis"
     assert math.isnan(value(seen, "seedmill_dead_letters"))
     assert math.isnan(value(seen, "seedmill_queue_messages", priority="0"))
     assert check_health(heartbeat) == 0, "a worker without Redis is not to be started again"

@@ -203,7 +203,7 @@ def test_a_server_that_stays_silent_is_waited_for_no_longer_than_the_settings_sa
     with pytest.raises(StorageUnreachable, match="timeout"):
         open_store(server, way, s3_timeout_s=0.2).put("a", b"data", "text/plain")
     assert len(server.requests) == 5
-    assert 1 <= time.monotonic() - started < 3
+    assert 1 <= time.monotonic() - started < 8
 
 
 def test_an_object_that_comes_in_part_is_read_again(server: Scripted, pauses: list[float]) -> None:

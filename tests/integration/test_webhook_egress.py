@@ -170,7 +170,7 @@ def test_a_receiver_that_hangs_is_left_in_time(authority: Authority) -> None:
             began = time.monotonic()
             with pytest.raises(TimeoutError):
                 await post(settings_for(authority), receiver.url, here(), total_s=0.2)
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < 8
 
     asyncio.run(play())
 

@@ -49,7 +49,7 @@ def test_a_rate_limit_keeps_nobody_longer_than_the_timeout(wait: Any) -> None:
         began = time.monotonic()
         with pytest.raises(errors.JobTimeout, match=r"still queued after 0\.3 s"):
             wait(api.url, 0.3)
-        assert 0.3 <= time.monotonic() - began < 1
+        assert 0.3 <= time.monotonic() - began < 5
     assert len(api.asked) == 2  # not asked again earlier than it said
 
 
@@ -62,7 +62,7 @@ def test_an_api_that_falls_silent_keeps_nobody_much_longer_than_the_timeout(
         began = time.monotonic()
         with pytest.raises(errors.JobTimeout):
             wait(api.url, 0.2)
-        assert 0.2 <= time.monotonic() - began < 1
+        assert 0.2 <= time.monotonic() - began < 5
 
 
 @WAYS
@@ -85,7 +85,7 @@ def test_a_job_that_was_never_seen_is_waited_for_no_longer_than_the_timeout(ask:
     began = time.monotonic()
     with pytest.raises(errors.QueueUnreachable):
         ask(f"http://127.0.0.1:{free_port()}", "wait", "mine", timeout=0.2)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 3
     with pytest.raises(errors.SettingsError, match="timeout=-1"):
         ask("http://127.0.0.1:1", "wait", "mine", timeout=-1)
 
