@@ -19,7 +19,7 @@ from producer.errors import ExtraMissing, SettingsError
 from producer.gallery import MODEL_PATTERN
 from producer.redaction import one_line
 from producer.seeds import shorten
-from producer.settings import BucketSettings, reveal
+from producer.settings import COMPATIBLE, BucketSettings
 
 try:
     import boto3
@@ -62,17 +62,8 @@ class BucketListing:
         with self._translated():
             self._s3: Any = boto3.session.Session().client(
                 "s3",
-                endpoint_url=settings.s3_endpoint_url,
-                region_name=settings.s3_region,
-                aws_access_key_id=reveal(settings.s3_access_key_id),
-                aws_secret_access_key=reveal(settings.s3_secret_access_key),
-                aws_session_token=reveal(settings.s3_session_token),
-                config=Config(
-                    signature_version="s3v4",
-                    s3={"addressing_style": "path"},
-                    response_checksum_validation="when_required",
-                    max_pool_connections=connections,
-                ),
+                **settings.client_options(),
+                config=Config(**COMPATIBLE, max_pool_connections=connections),
             )
 
     def newest(self, most: int, model_id: str | None = None) -> list[Listed]:

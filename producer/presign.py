@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 from producer.errors import ExtraMissing, InvalidUri, SettingsError
 from producer.redaction import hide_credentials, one_line
-from producer.settings import MAX_URL_TTL_S, PresignSettings, reveal
+from producer.settings import COMPATIBLE, MAX_URL_TTL_S, PresignSettings, reveal
 from producer.sigv4 import STAMP, RequestSigner
 
 try:
@@ -57,16 +57,8 @@ class Presigner:
             session = boto3.session.Session()
             self._s3: Any = session.client(
                 "s3",
-                endpoint_url=self._endpoint,
-                region_name=self.settings.s3_region,
-                aws_access_key_id=reveal(self.settings.s3_access_key_id),
-                aws_secret_access_key=reveal(self.settings.s3_secret_access_key),
-                aws_session_token=reveal(self.settings.s3_session_token),
-                config=Config(
-                    signature_version="s3v4",
-                    s3={"addressing_style": "path"},
-                    response_checksum_validation="when_required",  # else a browser would have to send a header for it
-                ),
+                **self.settings.client_options(self._endpoint),
+                config=Config(**COMPATIBLE),
             )
             self._keys: Any = _given_keys(self.settings) or session.get_credentials()
         self._plain: dict[str, PlainSigner | None] = {}

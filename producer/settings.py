@@ -7,7 +7,7 @@ uses the variables that every S3 tool uses.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -122,6 +122,24 @@ class S3Settings(Settings):
 
     s3_session_token: SecretStr | None = Field(default=None, validation_alias="AWS_SESSION_TOKEN")
     """Token of temporary keys."""
+
+    def client_options(self, endpoint_url: str | None = None) -> dict[str, str | None]:
+        """Return what boto3's ``client("s3", ...)`` takes of these; another endpoint, if one is given."""
+        return {
+            "endpoint_url": endpoint_url or self.s3_endpoint_url,
+            "region_name": self.s3_region,
+            "aws_access_key_id": reveal(self.s3_access_key_id),
+            "aws_secret_access_key": reveal(self.s3_secret_access_key),
+            "aws_session_token": reveal(self.s3_session_token),
+        }
+
+
+COMPATIBLE: dict[str, Any] = {
+    "signature_version": "s3v4",
+    "s3": {"addressing_style": "path"},
+    "response_checksum_validation": "when_required",  # else whoever opens a signed URL has to send a header
+}
+"""Options of botocore's ``Config`` that every S3-compatible server takes."""
 
 
 def _prefix(value: str) -> str:

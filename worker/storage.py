@@ -28,7 +28,7 @@ from botocore.exceptions import (
 )
 
 from producer.redaction import one_line
-from producer.settings import reveal
+from producer.settings import COMPATIBLE, reveal
 from worker.errors import BucketMissing, ObjectMissing, StorageError, StorageUnreachable
 from worker.s3.objects import MISSING, Objects, open_objects
 from worker.s3.retries import ATTEMPTS
@@ -83,11 +83,7 @@ class ObjectStore:
             self._session = botocore.session.get_session()
             self._s3: Any = boto3.session.Session(botocore_session=self._session).client(
                 "s3",
-                endpoint_url=settings.s3_endpoint_url,
-                region_name=settings.s3_region,
-                aws_access_key_id=reveal(settings.s3_access_key_id),
-                aws_secret_access_key=reveal(settings.s3_secret_access_key),
-                aws_session_token=reveal(settings.s3_session_token),
+                **settings.client_options(),
                 config=_config(settings.s3_timeout_s, connections),
             )
 
@@ -269,10 +265,8 @@ def _code(error: ClientError) -> str:
 def _config(timeout_s: float, connections: int) -> Config:
     """Return the client options that every S3-compatible server takes; checksums only where they are required."""
     return Config(
-        signature_version="s3v4",
-        s3={"addressing_style": "path"},
+        **COMPATIBLE,
         request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
         retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
         connect_timeout=timeout_s,
         read_timeout=timeout_s,

@@ -25,7 +25,7 @@ from producer.api.problem import ProblemError
 from producer.api.settings import ApiSettings
 from producer.errors import InvalidUri, SettingsError
 from producer.redaction import one_line
-from producer.settings import reveal
+from producer.settings import COMPATIBLE
 
 log = structlog.get_logger(__name__)
 
@@ -91,15 +91,9 @@ class Bucket:
             return
         self._s3 = boto3.session.Session().client(
             "s3",
-            endpoint_url=self._settings.s3_endpoint_url,
-            region_name=self._settings.s3_region,
-            aws_access_key_id=reveal(self._settings.s3_access_key_id),
-            aws_secret_access_key=reveal(self._settings.s3_secret_access_key),
-            aws_session_token=reveal(self._settings.s3_session_token),
+            **self._settings.client_options(),
             config=Config(
-                signature_version="s3v4",
-                s3={"addressing_style": "path"},
-                response_checksum_validation="when_required",
+                **COMPATIBLE,
                 retries={"total_max_attempts": 1},
                 connect_timeout=TIMEOUT_S,
                 read_timeout=TIMEOUT_S,

@@ -303,6 +303,7 @@ def test_a_checkpoint_can_be_made_and_shown(tmp_path: Path) -> None:
     facts = json.loads(run_worker_command("checkpoint", "show", *files, "--json").stdout)
     assert (facts["latent_dim"], facts["vocab_size"], facts["image_size"]) == (1024, 1266, 256)
     assert facts["trained"] is False
+    assert facts["sha256"] in run_worker_command("checkpoint", "show", *files).stdout
     again = run_worker_command("checkpoint", "init", "--out", str(tmp_path))
     assert again.returncode == 1
     assert "--force" in one_line(again.stderr)
@@ -377,7 +378,7 @@ def test_commands_that_only_look_make_no_bucket(environment: dict[str, str], end
 def test_verify_proves_what_is_published(environment: dict[str, str], endpoints: Endpoints) -> None:
     with Client(endpoints.redis_url) as client:
         job = client.submit([501, 502]).wait(60)
-    for arguments in (["--job", job.id], ["--sample", "2"]):
+    for arguments in (["501", "502"], ["--job", job.id], ["--sample", "2"]):
         done = run_worker_command("verify", *arguments, "--json", environment=environment)
         assert done.returncode == 0, done.stdout + done.stderr
         report = json.loads(done.stdout)
@@ -401,14 +402,15 @@ def test_verify_finds_what_was_tampered_with_and_what_is_not_there(
 
 
 def test_verify_says_clearly_when_another_model_made_it(
-    environment: dict[str, str], endpoints: Endpoints, tiny_model: Path
+    environment: dict[str, str], endpoints: Endpoints, tmp_path: Path
 ) -> None:
     with Client(endpoints.redis_url) as client:
         job = client.submit([701]).wait(60)
+    run_worker_command("checkpoint", "init", "--seed", "5", "--out", str(tmp_path))
     other = {
         **environment,
-        "SEEDMILL_CHECKPOINT": str(tiny_model / "best.pt"),
-        "SEEDMILL_TOKENIZER": str(tiny_model / "tokenizer.json"),
+        "SEEDMILL_CHECKPOINT": str(tmp_path / "best.pt"),
+        "SEEDMILL_TOKENIZER": str(tmp_path / "tokenizer.json"),
     }
     for arguments in (["--job", job.id], ["701"]):
         done = run_worker_command("verify", *arguments, environment=other)
