@@ -73,7 +73,7 @@ class PublishedPicture:
 
     def cursor(self, order: Order) -> str:
         """Return the ``after`` of what follows it."""
-        return str(self.at_us) if order is Order.NEWEST else f"{self.seed}:{self.model_id}"
+        return str(self.at_us) if order is Order.NEWEST else seed_place(self.seed, self.model_id)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what is known of it as JSON-ready values."""
@@ -114,6 +114,11 @@ def split_name(name: str) -> tuple[int, str]:
     """Return seed and model of what stands in a gallery; sorted, these are in the order of the seeds."""
     model_id, _, seed = name.rpartition(":")
     return int(seed), model_id
+
+
+def seed_place(seed: int, model_id: str) -> str:
+    """Return the ``after`` of what follows a picture in the order of the seeds; :func:`seed_cursor` reads it."""
+    return f"{seed}:{model_id}"
 
 
 def seed_cursor(after: str) -> tuple[int, str]:

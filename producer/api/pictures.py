@@ -28,6 +28,7 @@ from producer.gallery import (
     parse_pictures,
     read_pictures,
     seed_cursor,
+    seed_place,
     split_name,
 )
 
@@ -126,8 +127,7 @@ class Pictures:
         found, total = parse_pictures(await self._connection.run(read_pictures(key, chosen)))
         if start + count >= len(names):
             return Page(found, None, total)
-        seed, model_id = chosen[-1]
-        return Page(found, f"{seed}:{model_id}", total)
+        return Page(found, seed_place(*chosen[-1]), total)
 
     def _remembered(self, key: str) -> Remembered[Names]:
         if key not in self._sorted:
