@@ -29,7 +29,7 @@ from producer.records import Extras
 from producer.submission import Submission
 from tests.benchmarks import api_report
 from tests.benchmarks.measure import cpu_s, machine, machine_cpu_s, rss_mb
-from tests.benchmarks.report import write_readme
+from tests.benchmarks.report import keep
 from tests.torture.bench import wait_until
 from tests.torture.stand_in import Plan
 from worker.local.process import Process, free_port
@@ -282,10 +282,8 @@ def main() -> None:
         finally:
             bench.close()
     api_report.print_tables(found, console)
-    if out := options.out or (None if options.quick or options.only else api_report.RESULTS):
-        out.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    if out and out.resolve() == api_report.RESULTS:
-        write_readme(api_report.put_into, found)
+    out = options.out or (None if options.quick or options.only else api_report.RESULTS)
+    keep(found, out, api_report.RESULTS, api_report.put_into)
     if wrong := api_report.wrong(found):
         sys.exit("\n".join(wrong))
 

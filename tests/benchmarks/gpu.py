@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import statistics
 import subprocess
 import sys
@@ -150,10 +149,9 @@ def main() -> None:
         run.sizes = QUICK if options.quick else SIZES
         for results in measure(run, options):
             if options.out:
-                options.out.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+                report.write_json(results, options.out)
     console.print(gpu_report.markdown(results), markup=False)
-    if options.out and options.out.resolve() == gpu_report.RESULTS:
-        report.write_readme(gpu_report.put_into, results)
+    report.keep(results, options.out, gpu_report.RESULTS, gpu_report.put_into)
     if void := [line for measured in results["models"].values() for line in measured["void"]]:
         sys.exit("\n".join(void))
 

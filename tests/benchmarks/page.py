@@ -9,7 +9,6 @@ one into the README and ``results/page.json``; a quick run writes only what ``--
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -28,7 +27,7 @@ from producer import Client
 from producer.contract import image_key
 from tests.benchmarks import page_report
 from tests.benchmarks.measure import cpu_s, machine, machine_cpu_s
-from tests.benchmarks.report import write_readme
+from tests.benchmarks.report import keep
 from tests.page.browser import MISSING, Site, chromium_program, new_page, running_chromium
 from tests.page.pictures import MODEL, caption_of, index_pictures
 from tests.page.steps import expect_published, tile, tiles, write
@@ -226,10 +225,8 @@ def main() -> None:
     results = {"machine": machine(), "chromium": version, "others_cpu_share": round(share, 3)}
     results |= page_report.summary(measured)
     Console(width=120).print(page_report.markdown(results), markup=False)
-    if out := options.out or (None if options.quick else page_report.RESULTS):
-        out.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    if out and out.resolve() == page_report.RESULTS:
-        write_readme(page_report.put_into, results)
+    out = options.out or (None if options.quick else page_report.RESULTS)
+    keep(results, out, page_report.RESULTS, page_report.put_into)
 
 
 if __name__ == "__main__":

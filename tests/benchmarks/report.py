@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -163,6 +165,20 @@ def between(text: str, marks: tuple[str, str], made: str) -> str:
     before, rest = text.split(marks[0])
     after = rest.split(marks[1])[1]
     return before + marks[0] + made + marks[1] + after
+
+
+def write_json(results: Results, path: Path) -> None:
+    """Write figures as a file."""
+    path.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def keep(results: Results, path: Path | None, whole: Path, put: Callable[[str, Results], str]) -> None:
+    """Write figures to ``path``, if there is one; if that is the file of ``whole`` runs, into the README as well."""
+    if path is None:
+        return
+    write_json(results, path)
+    if path.resolve() == whole:
+        write_readme(put, results)
 
 
 def write_readme(put: Callable[[str, Results], str], results: Results) -> None:

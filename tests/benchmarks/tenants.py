@@ -10,7 +10,6 @@ writes it into the README, and ``results/tenants.json``; a quick run writes only
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -31,7 +30,7 @@ from producer.submission import Submission
 from tests.benchmarks import tenants_report
 from tests.benchmarks.devices import ModelSpec, write_bank
 from tests.benchmarks.measure import cpu_s, machine, machine_cpu_s
-from tests.benchmarks.report import write_readme
+from tests.benchmarks.report import keep
 from tests.benchmarks.systems.base import World
 from tests.benchmarks.systems.seedmill import Seedmill
 from tests.support import ROOT
@@ -197,10 +196,8 @@ def main() -> None:
         stack.start_servers()
         results = measure(World(stack, Path(name), usable_cores()), 1 if options.quick else 2, lone)
     Console(width=140).print(tenants_report.markdown(results), markup=False)
-    if out := options.out or (None if options.quick else tenants_report.RESULTS):
-        out.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    if out and out.resolve() == tenants_report.RESULTS:
-        write_readme(tenants_report.put_into, results)
+    out = options.out or (None if options.quick else tenants_report.RESULTS)
+    keep(results, out, tenants_report.RESULTS, tenants_report.put_into)
 
 
 if __name__ == "__main__":

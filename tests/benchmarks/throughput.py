@@ -9,7 +9,6 @@ machine does meanwhile meets all alike; ratios are those of one round. Prints ta
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -150,11 +149,9 @@ def main() -> None:
         run = Run(World(stack, Path(name), usable_cores()), options)
         results = run.results()
     report.print_tables(results, console)
-    if options.out:
-        options.out.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    report.keep(results, options.out, report.RESULTS, report.put_into)
     if options.out and options.out.resolve() == report.RESULTS:
         plot.draw(results)
-        report.write_readme(report.put_into, results)
     if any(measured["void"] for measured in results["models"].values()):
         sys.exit("some figures are void: what was made is not what it should be")
     if run.failed:
