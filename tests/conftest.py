@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.support import ROOT, write_model
+from tests.support import ROOT, model_variables, write_model
 from tests.torture.bench import Bench, running_bench
 from worker.local import servers
 from worker.local.process import Process
@@ -138,10 +138,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def model_environment(demo_model: Path) -> dict[str, str]:
     """The variables that name the demo model."""
-    return {
-        "SEEDMILL_CHECKPOINT": str(demo_model / "best.pt"),
-        "SEEDMILL_TOKENIZER": str(demo_model / "tokenizer.json"),
-    }
+    return model_variables(demo_model)
 
 
 @pytest.fixture(scope="session")

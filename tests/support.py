@@ -46,6 +46,14 @@ def write_model(folder: Path, config: ModelConfig = TINY, *, seed: int = 0) -> P
     return folder
 
 
+def model_variables(folder: Path) -> dict[str, str]:
+    """Return the variables that name the best.pt and the tokenizer.json in a folder."""
+    return {
+        "SEEDMILL_CHECKPOINT": str(folder / "best.pt"),
+        "SEEDMILL_TOKENIZER": str(folder / "tokenizer.json"),
+    }
+
+
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return this process's environment without settings of ours, plus ``extra``."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith((PREFIX, "AWS_"))}

@@ -20,7 +20,7 @@ from PIL import Image
 from producer import Client, attempts
 from producer.contract import held_key, image_key
 from producer.message import ChunkMessage
-from tests.support import clean_environment, one_line, run_python, run_seedmill, run_worker_command
+from tests.support import clean_environment, model_variables, one_line, run_python, run_seedmill, run_worker_command
 from worker.errors import BucketMissing
 from worker.local.process import Process, free_port
 from worker.local.servers import start_valkey
@@ -310,8 +310,9 @@ def test_a_checkpoint_can_be_made_and_shown(tmp_path: Path) -> None:
     forced = run_worker_command("checkpoint", "init", "--out", str(tmp_path), "--force")
     assert forced.returncode == 0
     assert hashlib.sha256((tmp_path / "best.pt").read_bytes()).hexdigest() == facts["sha256"]
-    names = {"SEEDMILL_CHECKPOINT": files[0], "SEEDMILL_TOKENIZER": str(tmp_path / "tokenizer.json")}
-    used = run_worker_command("generate", "--seed", "1", "--out", str(tmp_path / "out"), environment=names)
+    used = run_worker_command(
+        "generate", "--seed", "1", "--out", str(tmp_path / "out"), environment=model_variables(tmp_path)
+    )
     assert used.returncode == 0
     assert "untrained" in used.stderr
 
@@ -407,11 +408,7 @@ def test_verify_says_clearly_when_another_model_made_it(
     with Client(endpoints.redis_url) as client:
         job = client.submit([701]).wait(60)
     run_worker_command("checkpoint", "init", "--seed", "5", "--out", str(tmp_path))
-    other = {
-        **environment,
-        "SEEDMILL_CHECKPOINT": str(tmp_path / "best.pt"),
-        "SEEDMILL_TOKENIZER": str(tmp_path / "tokenizer.json"),
-    }
+    other = {**environment, **model_variables(tmp_path)}
     for arguments in (["--job", job.id], ["701"]):
         done = run_worker_command("verify", *arguments, environment=other)
         assert done.returncode == 1

@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 
 from producer import Client
-from tests.support import ROOT, clean_environment, one_line, run_seedmill, run_worker_command
+from tests.support import ROOT, clean_environment, model_variables, one_line, run_seedmill, run_worker_command
 from worker.local.process import Process, free_port
 from worker.local.servers import Server, start_s3, start_valkey
 from worker.local.stack import running_stack
@@ -33,11 +33,13 @@ LINUX = Path("/proc/self/environ").exists()
 
 @pytest.fixture
 def environment(demo_model: Path) -> dict[str, str]:
-    return {
-        "SEEDMILL_CHECKPOINT": str(demo_model / "best.pt"),
-        "SEEDMILL_TOKENIZER": str(demo_model / "tokenizer.json"),
-        MARK: uuid.uuid4().hex,
-    }
+    return {**model_variables(demo_model), MARK: uuid.uuid4().hex}
+
+
+@pytest.fixture
+def tiny(environment: dict[str, str], tiny_model: Path) -> dict[str, str]:
+    """The same for a model that is quick to load."""
+    return {**environment, **model_variables(tiny_model)}
 
 
 @pytest.fixture(autouse=True)
@@ -58,13 +60,6 @@ def marked_processes(mark: str, command: str = "") -> list[int]:
             if mark.encode() in (folder / "environ").read_bytes() and command in line and not line.startswith("make"):
                 found.append(int(folder.name))
     return found
-
-
-@pytest.fixture
-def tiny(environment: dict[str, str], tiny_model: Path) -> dict[str, str]:
-    """The same for a model that is quick to load."""
-    paths = {"SEEDMILL_CHECKPOINT": tiny_model / "best.pt", "SEEDMILL_TOKENIZER": tiny_model / "tokenizer.json"}
-    return {**environment, **{name: str(path) for name, path in paths.items()}}
 
 
 def make(*arguments: str, environment: dict[str, str]) -> subprocess.Popen[str]:

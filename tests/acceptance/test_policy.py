@@ -18,7 +18,7 @@ from producer import Client, SeedStatus
 from producer.contract import image_key, manifest_key
 from producer.presign import Presigner
 from producer.settings import PresignSettings
-from tests.support import ROOT, delete_object, run_worker_command
+from tests.support import ROOT, delete_object, model_variables, run_worker_command
 from tests.torture.bench import wait_until
 from tests.torture.policed import Policed, Policy, policed
 from worker.errors import ObjectMissing, StorageError
@@ -80,8 +80,7 @@ def test_a_worker_does_all_that_it_does_with_the_rights_of_its_policy(
         "SEEDMILL_S3_PREFIX": PREFIX,
         "SEEDMILL_S3_CREATE_BUCKET": "false",
         "SEEDMILL_S3_PATIENCE_S": "0.5",
-        "SEEDMILL_CHECKPOINT": str(tiny_model / "best.pt"),
-        "SEEDMILL_TOKENIZER": str(tiny_model / "tokenizer.json"),
+        **model_variables(tiny_model),
     }
     store = ObjectStore(settings_at(own.endpoints.s3_url, own.endpoints))
     server.sick = f"seed_{SICK:010d}.png"

@@ -19,6 +19,7 @@ from producer.api.server import Server, server_config
 from producer.api.settings import ApiSettings
 from producer.connection import connect
 from producer.contract import WORKER_FACTS_KEY, WORKERS_KEY
+from producer.keys import KeyStore, Scope, make_key
 from worker.local.stack import Endpoints
 
 T = TypeVar("T")
@@ -51,6 +52,14 @@ async def asking(settings: ApiSettings) -> AsyncIterator[httpx2.AsyncClient]:
 def client_of(app: FastAPI) -> httpx2.AsyncClient:
     """Return a client of an app that runs."""
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url=BASE, timeout=30)
+
+
+def new_key(endpoints: Endpoints, *scopes: Scope, tenant: str = "studio") -> str:
+    """Return the text of a key that is known from now on."""
+    text, key = make_key("visitor", scopes=scopes, tenant=tenant)
+    with KeyStore(endpoints.redis_url) as store:
+        store.add(key)
+    return text
 
 
 def pretend_worker(endpoints: Endpoints, model_id: str | None = "pretended") -> None:

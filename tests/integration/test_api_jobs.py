@@ -16,9 +16,9 @@ from producer.api import submit
 from producer.api.jobs import Jobs
 from producer.contract import job_key
 from producer.errors import JobNotFound, QueueRefused, SettingsError
-from producer.keys import KeyStore, Scope, make_key
+from producer.keys import Scope
 from producer.problems import MEDIA_TYPE, TYPE_PREFIX
-from tests.integration.api import api_settings, asking, read_events, run
+from tests.integration.api import api_settings, asking, new_key, read_events, run
 from tests.integration.conftest import Hand
 from worker.local.stack import Endpoints
 
@@ -243,16 +243,12 @@ def test_jobs_are_listed_newest_first_and_by_status(quiet: Endpoints) -> None:
 
 
 def test_the_jobs_of_another_tenant_are_as_if_there_were_none(quiet: Endpoints) -> None:
-    keys = {}
-    with KeyStore(quiet.redis_url) as store:
-        for name, scopes in {
-            "ann": [Scope.SUBMIT, Scope.READ],
-            "bob": [Scope.SUBMIT, Scope.READ],
-            "root": [Scope.ADMIN],
-        }.items():
-            text, key = make_key(name, scopes=scopes, tenant=name)
-            store.add(key)
-            keys[name] = {"Authorization": f"Bearer {text}"}
+    scopes = {
+        "ann": [Scope.SUBMIT, Scope.READ],
+        "bob": [Scope.SUBMIT, Scope.READ],
+        "root": [Scope.ADMIN],
+    }
+    keys = {name: {"Authorization": f"Bearer {new_key(quiet, *some, tenant=name)}"} for name, some in scopes.items()}
 
     async def main() -> None:
         async with asking(api_settings(quiet, api_auth="required")) as api:
@@ -302,12 +298,8 @@ def test_a_full_queue_says_when_there_will_be_room(quiet: Endpoints, hand: Hand)
 
 
 def test_a_key_that_has_its_share_leaves_room_for_others(quiet: Endpoints) -> None:
-    headers = []
-    with KeyStore(quiet.redis_url) as store:
-        for name in ("greedy", "modest"):
-            text, key = make_key(name, scopes=[Scope.SUBMIT, Scope.READ], tenant=name)
-            store.add(key)
-            headers.append({"Authorization": f"Bearer {text}"})
+    texts = [new_key(quiet, Scope.SUBMIT, Scope.READ, tenant=name) for name in ("greedy", "modest")]
+    headers = [{"Authorization": f"Bearer {text}"} for text in texts]
 
     async def main() -> None:
         async with asking(api_settings(quiet, api_auth="required", api_max_queued_seeds=10)) as api:

@@ -11,8 +11,8 @@ import pytest
 from producer.api import schemas, workers
 from producer.connection import connect
 from producer.contract import WORKER_FACTS_KEY
-from producer.keys import KeyStore, Scope, make_key
-from tests.integration.api import api_settings, asking, pretend_worker, run
+from producer.keys import Scope, make_key
+from tests.integration.api import api_settings, asking, new_key, pretend_worker, run
 from tests.integration.conftest import Hand
 from tests.integration.test_api_jobs import problem_of
 from worker.local.stack import Endpoints
@@ -78,14 +78,11 @@ def test_the_speed_is_that_of_the_last_minute_and_says_when_all_is_done(
 
 def test_where_workers_run_is_for_administrators(quiet: Endpoints) -> None:
     pretend_worker_that_tells(quiet)
-    made = {scope: make_key(scope, scopes={scope}) for scope in (Scope.READ, Scope.ADMIN)}
-    with KeyStore(quiet.redis_url) as store:
-        for _, key in made.values():
-            store.add(key)
+    made = {scope: new_key(quiet, scope) for scope in (Scope.READ, Scope.ADMIN)}
 
     async def main() -> None:
         async with asking(api_settings(quiet, api_auth="required")) as api:
-            for scope, (text, _) in made.items():
+            for scope, text in made.items():
                 headers = {"Authorization": f"Bearer {text}"}
                 (worker,) = (await api.get("/v1/status", headers=headers)).json()["workers"]
                 assert worker.items() >= DONE.items()

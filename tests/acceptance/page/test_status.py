@@ -8,10 +8,10 @@ import httpx2
 import pytest
 from playwright.sync_api import Page, expect
 
-from producer.keys import KeyStore, Scope, make_key
+from producer.keys import Scope
 from tests.acceptance.page.conftest import Visits
 from tests.conftest import empty_database
-from tests.integration.api import api_settings, pretend_worker
+from tests.integration.api import api_settings, new_key, pretend_worker
 from tests.integration.conftest import Hand
 from tests.page.browser import Site
 from tests.page.steps import tiles, write
@@ -47,13 +47,6 @@ def failed_job(hand: Hand) -> str:
     job = hand.client.submit([1, 2])
     hand.finish(job.id, (1, 2), bad=(2,))
     return job.id
-
-
-def new_key(quiet: Endpoints, *scopes: Scope) -> str:
-    with KeyStore(quiet.redis_url) as store:
-        text, key = make_key("visitor", scopes=scopes, tenant="studio")
-        store.add(key)
-    return text
 
 
 def give_key(page: Page, key: str) -> None:
