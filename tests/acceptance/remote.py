@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-from contextlib import suppress
 from typing import Any
 
 from celery import Celery
@@ -40,7 +39,10 @@ def hears(app: Celery, worker: Process) -> bool:
 
 
 class Monitor:
-    """What an EventReceiver of a stock app is told, gathered in a thread."""
+    """What an EventReceiver of a stock app is told, gathered in a thread.
+
+    It subscribes once: what is published between two subscriptions nobody hears.
+    """
 
     def __init__(self, app: Celery) -> None:
         self.events: list[dict[str, Any]] = []
@@ -50,6 +52,7 @@ class Monitor:
 
     def __enter__(self) -> Monitor:
         self._thread.start()
+        wait_until(self._hears, "an event of its own")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -59,9 +62,12 @@ class Monitor:
     def _capture(self) -> None:
         with self._app.connection() as connection:
             self._receiver = self._app.events.Receiver(connection, handlers={"*": self.events.append})
-            while not self._receiver.should_stop:
-                with suppress(TimeoutError):
-                    self._receiver.capture(limit=None, timeout=1, wakeup=False)
+            self._receiver.capture(wakeup=False)
+
+    def _hears(self) -> bool:
+        with self._app.connection() as connection, self._app.events.Dispatcher(connection) as dispatcher:
+            dispatcher.send("monitor-began")
+        return bool(self.events)
 
     def of(self, task_id: str) -> list[str]:
         """Return the types of the events of a task, in order."""
