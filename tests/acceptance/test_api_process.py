@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from producer.api.server import REQUESTS_S
 from tests.integration.api import read_events
 from tests.support import ROOT, clean_environment, one_line, run_python, run_seedmill
 from worker.local.process import Process
@@ -121,8 +122,8 @@ def test_an_api_that_is_told_to_end_closes_its_streams_and_ends_soon(endpoints: 
             began = time.monotonic()
             assert waiting.result().json()["status"] == "queued"
             assert [line for line in lines if line.startswith("event")] == ["event: progress"]
-            assert process.wait(10) == 0
-            assert time.monotonic() - began < 5
+            assert process.wait(20) == 0
+            assert time.monotonic() - began < REQUESTS_S, "nothing had to be broken off"
         assert "Traceback" not in (tmp_path / "log").read_text()
 
 

@@ -335,7 +335,7 @@ def test_the_log_of_a_job_has_every_chunk_and_status_once(on: Submitter, hand: H
     for number, entry in enumerate(entries):
         assert on.events("a", after=entry.number).entries == entries[number + 1 :]
     assert on.events("a", limit=2).entries == entries[:2]
-    assert 0 < on.redis.pttl(EVENTS_KEY_PREFIX + "a") <= on.redis.pttl(job_key("a"))
+    assert 0 < on.redis.pexpiretime(EVENTS_KEY_PREFIX + "a") <= on.redis.pexpiretime(job_key("a"))
 
 
 def test_the_log_of_a_canceled_job_ends_so(on: Submitter) -> None:
