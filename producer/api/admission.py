@@ -117,7 +117,7 @@ class Admission:
         samples = self._samples.setdefault(tenant, deque())
         self._samples.move_to_end(tenant)
         found = await self._read(tenant)
-        if len(samples) > 1 and found.now_ms - samples[-1].now_ms < LEAST_MS:
+        if len(samples) > 1 and found.now_ms - samples[-1].now_ms < LEAST_MS and not _began(samples[-2], samples[-1]):
             samples.pop()
         samples.append(found)
         while found.now_ms - samples[0].now_ms > WINDOW_S * 1000:
@@ -138,6 +138,11 @@ def speed(samples: Sequence[Backlog], *, share: bool) -> float:
             ended += last.tenant_ended - first.tenant_ended if share else last.ended - first.ended
             passed_ms += last.now_ms - first.now_ms
     return max(0, ended) * 1000 / passed_ms if passed_ms > 0 else 0.0
+
+
+def _began(first: Backlog, last: Backlog) -> bool:
+    """Whether there was something to do at the second sample alone: only from there on is a speed to be told."""
+    return first.seeds == 0 < last.seeds or first.tenant_seeds == 0 < last.tenant_seeds
 
 
 def seconds_until(seeds: float, seeds_per_s: float) -> int:

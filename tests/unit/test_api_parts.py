@@ -54,6 +54,29 @@ def test_time_in_which_nothing_was_there_to_do_does_not_count() -> None:
     assert speed(samples[:2], share=False) == speed(samples[:4], share=True) == 0
 
 
+def test_work_that_began_just_now_has_a_speed_and_samples_stay_few() -> None:
+    seen = [
+        backlog(0, 0, seeds=0),
+        backlog(0.5, 0, seeds=6),
+        *(backlog(0.6 + n / 100, n, seeds=6 - n) for n in range(1, 6)),
+    ]
+    left = iter(seen)
+
+    async def read(_: str) -> Backlog:
+        return next(left)
+
+    async def main() -> None:
+        admission = Admission(ApiSettings(), read, working)
+        speeds = []
+        for _ in seen:
+            await admission.look()
+            speeds.append(admission.speed())
+        assert speeds == [0, 0, *(pytest.approx(n * 1000 / (100 + 10 * n)) for n in range(1, 6))]
+        assert len(admission._samples[""]) == 3
+
+    asyncio.run(main())
+
+
 def test_the_wait_is_at_least_a_second_and_at_most_an_hour() -> None:
     assert [seconds_until(seeds, 10) for seeds in (-5, 1, 95, 10**9)] == [1, 1, 10, LONGEST_S]
     assert seconds_until(5, 0) == 0
