@@ -228,6 +228,7 @@ def test_an_open_redis_elsewhere_is_refused_unless_its_host_is_trusted(own_bench
 def test_the_log_follows_a_seed_by_job_chunk_and_batch(own_bench: Bench, watched: Process) -> None:
     with pytest.raises(JobFailed):
         own_bench.client.submit([30, BAD, 31], job_id="followed").wait(20)
+    wait_until(lambda: "chunk_finished" in watched.output(), "the last line of it, written after the job has ended")
     lines = [line for line in own_bench.actions(watched) if line.get("job_id") == "followed"]
     (started,) = [line for line in lines if line["action"] == "chunk_started"]
     published = {line["seed"]: line for line in lines if line["action"] == "seed_published"}
