@@ -104,6 +104,7 @@ class ChunkRunner:
                 outcomes = [SeedResult.failure(seed, error) for seed in delivery.message.seeds]
             ended = [_ended(*pair, start) for pair in zip(delivery.message.seeds, outcomes, strict=True)]
             results = [result for result in ended if result]
+            order.close()  # who asks once it is recorded must not be given what was there before
             value = self._recorder.finish(delivery, results, start.deaths + start.failures + 1)
         log.info("chunk finished", action="chunk_finished", succeeded=value["succeeded"], failed=value["failed"])
         return value

@@ -56,7 +56,7 @@ class Order:
         self._work += work
 
     def close(self) -> None:
-        """Let all work out of hand: its outcome is recorded, or will not be."""
+        """Let all work out of hand: its outcome is about to be recorded, or will not be."""
         for work in self._work:
             work.release()
         self._work.clear()

@@ -172,8 +172,9 @@ class Work:
 class InFlight:
     """The work that somebody has in hand, by seed: who wants a seed that is on its way joins it.
 
-    Orders keep work in hand until their chunk is recorded, and so is in the index. Afterwards it is not joined, since
-    the bucket may lose it; who had asked the index just before that does it again.
+    Orders keep work in hand until their chunk is about to be recorded, and so is in the index. From then on it is not
+    joined, since the bucket may lose it, and since whoever saw the end of the chunk may want it computed again; who had
+    asked the index just before that does it again.
     """
 
     def __init__(self) -> None:

@@ -18,7 +18,7 @@ from worker.order import Order
 from worker.queue.gate import Gate
 from worker.results import Delivery
 from worker.running import Running
-from worker.work import Outcome
+from worker.work import InFlight, Outcome
 
 DELIVERY = Delivery(ChunkMessage("t", "j", 2, (7, 8, 9, 7)), "1.0")
 
@@ -128,6 +128,31 @@ def test_by_force_everything_is_computed_also_when_it_is_delivered_again(deliver
     run(recorder, mill)
     assert mill.calls == [[7, 8, 9]]
     assert recorder.said[-1] == GOOD
+
+
+def test_what_was_done_is_joined_until_it_is_recorded_and_no_more() -> None:
+    flight = InFlight()
+
+    def is_new() -> bool:
+        joined = flight.join([7], Order().want(1), 0)
+        for work in joined.work:
+            work.end(succeed(7))
+            work.release()
+        return bool(joined.new)
+
+    class Mill(FakeMill):
+        def process(self, seeds: Sequence[int], order: Order) -> list[Outcome]:
+            outcomes = super().process(seeds, order)
+            order.hold(flight.join([7], order.want(1), 0).work)
+            assert not is_new()
+            return outcomes
+
+    class Recorder(FakeRecorder):
+        def finish(self, *arguments: Any) -> dict[str, Any]:
+            assert is_new()
+            return super().finish(*arguments)
+
+    assert run(Recorder(Start(Verdict.RUN)), Mill())["succeeded"] == 4
 
 
 def test_while_it_cannot_be_told_what_is_published_nothing_is_computed() -> None:
