@@ -79,6 +79,11 @@ class Admission:
         """Return what waits now, which the speed is told by as well."""
         return await self._sample("")
 
+    def waiting(self) -> float:
+        """Return the seeds that waited when Redis was last asked; NaN where it did not answer, or was not asked yet."""
+        samples = self._samples.get("")
+        return samples[-1].seeds if samples else math.nan
+
     def speed(self) -> float:
         """Return the seeds a second of the last minute, as far as there was something to do; 0 if nobody knows."""
         return speed(self._samples.get("", ()), share=False)

@@ -1,4 +1,7 @@
-"""What Prometheus reads of one process of the API. What waits in the queue, workers tell (worker/monitoring)."""
+"""What Prometheus reads of one process of the API. What waits in the queue, workers tell (worker/monitoring).
+
+How many seeds wait is told here as well, since there may be no worker, and their number may depend on it.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,14 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics:
-    """The numbers of one app; ``waiting`` tells how many callers wait for a job."""
+    """The numbers of one app.
 
-    def __init__(self, waiting: Callable[[], int]) -> None:
+    Args:
+        waiting: tells how many callers wait for a job.
+        backlog: tells how many seeds have not ended; NaN where nobody knows.
+    """
+
+    def __init__(self, waiting: Callable[[], int], backlog: Callable[[], float]) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "seedmill_api_requests", "Requests answered.", ("route", "method", "status"), registry=self._registry
@@ -37,6 +45,8 @@ class Metrics:
         self.streams = Gauge("seedmill_api_streams", "Streams of events that are open.", registry=self._registry)
         waiters = Gauge("seedmill_api_waiters", "Callers who wait for a job, streams too.", registry=self._registry)
         waiters.set_function(waiting)
+        seeds = Gauge("seedmill_api_backlog_seeds", "Seeds of all jobs that have not ended.", registry=self._registry)
+        seeds.set_function(backlog)
         self._registry.register(DELIVERIES)
 
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:

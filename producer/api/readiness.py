@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from enum import StrEnum
 from typing import Any
 
 import structlog
@@ -20,11 +21,18 @@ CHECK_S = 2.0
 Seen = tuple[bool | None, str | None]
 
 
+class Part(StrEnum):
+    """What jobs need."""
+
+    REDIS = "redis"
+    STORAGE = "storage"
+    WORKER = "worker"
+
+
 async def check_parts(connection: Connection, bucket: Bucket, workers: Workers) -> dict[str, dict[str, Any]]:
     """Return ``ok`` and ``detail`` of each part, asked side by side; ``ok`` is ``None`` for what is not configured."""
-    names = ("redis", "storage", "worker")
     seen = await asyncio.gather(_within(_redis(connection)), _within(bucket.check()), _within(_worker(workers)))
-    return {name: {"ok": ok, "detail": detail} for name, (ok, detail) in zip(names, seen, strict=True)}
+    return {name: {"ok": ok, "detail": detail} for name, (ok, detail) in zip(Part, seen, strict=True)}
 
 
 async def _within(check: Awaitable[Seen]) -> Seen:

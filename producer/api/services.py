@@ -49,7 +49,7 @@ class Services:
         self.connection = Connection(settings.redis_url)
         self.access = Access(settings, self.connection.redis)
         self.changes = Changes(self.connection)
-        self.metrics = Metrics(lambda: self.changes.waiting)
+        self.metrics = Metrics(lambda: self.changes.waiting, lambda: self.admission.waiting())
         self.bucket = Bucket(settings)
         self.documents = Documents(settings.base)
         self.waiting = Waiting(settings.api_max_waiting, self.access)

@@ -138,6 +138,9 @@ def test_the_process_lives_without_redis_and_is_not_ready(quiet: Endpoints, stor
                 503,
                 {"redis": False, "storage": True, "worker": False},
             )
+            assert (await api.get("/readyz?exclude=redis")).status_code == 503
+            assert (await api.get("/readyz?exclude=redis&exclude=worker")).json() == {"status": "ok", "checks": checks}
+            assert problem_of(await api.get("/readyz?exclude=moon")) == (422, "invalid-request")
             for answer in (await api.get("/v1/jobs/x"), await api.post("/v1/jobs", json={"seed": 1})):
                 assert problem_of(answer) == (503, "queue-unreachable")
                 assert int(answer.headers["retry-after"]) > 0

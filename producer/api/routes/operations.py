@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
 
 from producer import __version__
 from producer.api import schemas
@@ -10,12 +12,15 @@ from producer.api.access import Caller, Read
 from producer.api.body import MAX_METADATA_BYTES
 from producer.api.metrics import CONTENT_TYPE
 from producer.api.openapi import ALWAYS, CALLED, answers, problems_of
+from producer.api.readiness import Part
 from producer.api.routes.parameters import json_answer
 from producer.api.services import Parts, Services
 from producer.api.submit import MAX_WAIT_S
 from producer.contract import MAX_CHUNK_SIZE, MAX_JOB_SEEDS, MAX_SEED
 
 router = APIRouter(tags=["operations"])
+
+NONE: list[Part] = []
 
 
 @router.get(
@@ -41,10 +46,12 @@ async def get_health() -> Response:
         **problems_of(*ALWAYS),
     },
 )
-async def get_readiness(parts: Parts) -> Response:
+async def get_readiness(
+    parts: Parts, exclude: Annotated[list[Part], Query(description="Parts that may be missing.")] = NONE
+) -> Response:
     """Ask Redis, the object store if one is configured, and whether a worker lives."""
     checks = await parts.readiness.get()
-    ready = all(check["ok"] is not False for check in checks.values())
+    ready = all(check["ok"] is not False for name, check in checks.items() if name not in exclude)
     if ready:
         return json_answer({"status": "ok", "checks": checks})
     return json_answer({"status": "unavailable", "checks": checks}, 503, {"Retry-After": "5"})
