@@ -43,10 +43,10 @@ def why_not() -> str:
 
 
 @functools.cache
-def build(overlay: str) -> tuple[Manifest, ...]:
-    """Return what ``kubectl kustomize`` makes of an overlay, without asking any cluster."""
+def build(folder: Path) -> tuple[Manifest, ...]:
+    """Return what ``kubectl kustomize`` makes of a folder, without asking any cluster."""
     done = subprocess.run(
-        ["kubectl", "kustomize", str(FOLDER / "overlays" / overlay)],
+        ["kubectl", "kustomize", str(folder)],
         env={**os.environ, "KUBECONFIG": os.devnull},
         capture_output=True,
         text=True,

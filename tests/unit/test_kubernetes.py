@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from producer.api.settings import ApiSettings
 from producer.contract import MAX_CHUNK_SIZE
 from producer.keys import Scope
 from producer.settings import Settings
+from tests import monitoring
 from tests.kubernetes import FOLDER, OVERLAYS, Manifest, build, check, documents, only, sources, why_not
 from tests.support import ROOT, run_worker_command
 from worker.commands.health import VARIABLE
@@ -35,7 +37,7 @@ def built(request: pytest.FixtureRequest) -> tuple[Manifest, ...]:
     """What an overlay makes."""
     if reason := why_not():
         pytest.skip(reason)
-    return build(request.param)
+    return build(FOLDER / "overlays" / request.param)
 
 
 def variables(settings: type[Settings]) -> set[str]:
@@ -275,18 +277,63 @@ def test_who_scales_the_workers_is_alone_in_it() -> None:
     assert not any(one["kind"] == "HorizontalPodAutoscaler" for _, one in WRITTEN)
 
 
+def worker_of(overlay: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
+    """Return a worker's pod, its container, and its variables."""
+    built = build(FOLDER / "overlays" / overlay)
+    deployment = only(built, "Deployment", "seedmill-worker")
+    return pod(deployment), container(deployment), environment(built, deployment)
+
+
 def test_the_gpu_is_asked_for_with_the_image_and_the_device_that_use_it() -> None:
     if reason := why_not():
         pytest.skip(reason)
-    gpu, cpu = (only(build(overlay), "Deployment", "seedmill-worker") for overlay in ("gpu", "cpu"))
+    spec, inside, given = worker_of("gpu")
     compose = yaml.safe_load((ROOT / "docker-compose.gpu.yml").read_text(encoding="utf-8"))["services"]["worker"]
-    assert container(gpu)["image"].endswith(compose["image"].partition("-worker")[2])
-    assert container(gpu)["resources"]["limits"]["nvidia.com/gpu"] == "1"
-    assert pod(gpu)["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
-    assert environment(build("gpu"), gpu)["SEEDMILL_DEVICE"] == compose["environment"]["SEEDMILL_DEVICE"]
-    assert environment(build("cpu"), cpu)["SEEDMILL_DEVICE"] == "cpu"
-    assert container(cpu)["resources"]["limits"]["cpu"] == environment(build("cpu"), cpu)["SEEDMILL_CPU_THREADS"]
-    assert pod(gpu)["volumes"][0]["emptyDir"] == {"sizeLimit": "2Gi"}, "patched, and still one volume"
+    assert inside["image"].endswith(compose["image"].partition("-worker")[2])
+    assert inside["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert spec["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    assert given["SEEDMILL_DEVICE"] == compose["environment"]["SEEDMILL_DEVICE"]
+    (volume,) = spec["volumes"]
+    assert volume["emptyDir"] == {"sizeLimit": "2Gi"}, "patched, and still one"
+
+
+def test_a_worker_on_cpus_decodes_as_many_pictures_at_a_time_as_it_has_cores() -> None:
+    if reason := why_not():
+        pytest.skip(reason)
+    _, inside, given = worker_of("cpu")
+    assert given["SEEDMILL_DEVICE"] == "cpu"
+    assert inside["resources"]["limits"]["cpu"] == given["SEEDMILL_CPU_THREADS"]
+
+
+def blocks() -> list[Any]:
+    """Return the YAML of the page."""
+    return [yaml.safe_load(text) for text in re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)]
+
+
+def test_the_kustomization_of_the_page_is_built_with_its_images_and_its_bucket(tmp_path: Path) -> None:
+    if reason := why_not():
+        pytest.skip(reason)
+    (mine,) = [block for block in blocks() if block.get("kind") == "Kustomization"]
+    (overlay,) = mine["resources"]
+    assert overlay.startswith("../seedmill/")
+    (tmp_path / "my").mkdir()
+    mine["resources"] = [os.path.relpath(ROOT / overlay.removeprefix("../seedmill/"), tmp_path / "my")]
+    (tmp_path / "my/kustomization.yaml").write_text(yaml.safe_dump(mine))
+    built = build(tmp_path / "my")
+    images = {container(one)["image"] for one in built if one["kind"] == "Deployment"}
+    assert images == {f"{image['newName']}:{image['newTag']}" for image in mine["images"]}
+    for name in PARTS:
+        given = environment(built, only(built, "Deployment", name))
+        assert (given["SEEDMILL_S3_BUCKET"], given["AWS_REGION"]) == ("my-pictures", "eu-central-1")
+
+
+def test_the_trigger_of_prometheus_is_one_and_asks_for_what_the_api_tells() -> None:
+    (block,) = [block for block in blocks() if "triggers" in block]
+    scaled = copy.deepcopy(only([one for _, one in WRITTEN], "ScaledObject", "seedmill-worker"))
+    scaled["spec"]["triggers"] = block["triggers"]
+    check(scaled)
+    (asked,) = re.findall(r"\((\w+)\)", block["triggers"][0]["metadata"]["query"])
+    assert monitoring.documented(api=True)[asked] == "gauge"
 
 
 def test_the_page_names_files_and_numbers_as_they_are() -> None:

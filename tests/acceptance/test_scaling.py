@@ -1,0 +1,130 @@
+"""As many workers as there is work for, as KEDA and the HPA have it in deploy/kubernetes/: none, many, none, one.
+
+The API is a real one, asked with a key that may read and no more, and so are the workers, but for their model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+from urllib.request import Request, urlopen
+
+import pytest
+from celery import Celery
+
+from producer.contract import QUEUE, TASK_NAME
+from producer.keys import KeyStore, Scope, make_key
+from tests.integration.api import api_settings, asking, new_key, run
+from tests.kubernetes import FOLDER, documents, only
+from tests.torture.bench import Bench, wait_until
+from tests.torture.cluster import Cluster, value_at
+from tests.torture.stand_in import Plan
+from worker.local.servers import start_api
+from worker.local.stack import Endpoints
+from worker.storage import ObjectStore
+
+SCALED = documents(FOLDER / "components/keda/scaled-object.yaml")[0]["spec"]
+POD = only(documents(FOLDER / "base/worker.yaml"), "Deployment", "seedmill-worker")["spec"]["template"]["spec"]
+LOCATIONS = [trigger["metadata"]["valueLocation"] for trigger in SCALED["triggers"]]
+AWAY = "redis://127.0.0.1:1/0"
+SEEDS, TARGET, BATCH = 240, 90, 8
+PLAN = Plan(ms_per_seed=30.0)
+
+
+@pytest.fixture
+def read(own_bench: Bench) -> Iterator[Callable[[], Any]]:
+    """Asks the status of an API as KEDA does."""
+    text, key = make_key("keda", scopes=[Scope.READ])
+    with KeyStore(own_bench.endpoints.redis_url) as store:
+        store.add(key)
+    api = start_api(own_bench.folder, own_bench.endpoints.environment())
+    asked = Request(f"http://127.0.0.1:{api.port}/v1/status", headers={"Authorization": f"Bearer {text}"})
+
+    def ask() -> Any:
+        with urlopen(asked, timeout=30) as answer:
+            return json.load(answer)
+
+    yield ask
+    api.process.stop()
+
+
+@pytest.fixture
+def cluster(own_bench: Bench, read: Callable[[], Any]) -> Iterator[Cluster]:
+    before_s = POD["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    grace_s = POD["terminationGracePeriodSeconds"] - before_s
+    start = partial(own_bench.worker, PLAN, wait=False, SEEDMILL_MAX_BATCH=str(BATCH))
+    running = Cluster(SCALED, start, read, target=TARGET, grace_s=grace_s, pre_stop_s=0.05)
+    yield running
+    running.settle()
+
+
+def tick_until(cluster: Cluster, condition: Callable[[], bool], what: str) -> None:
+    """Look again and again until something is so; whoever is ended last must have had nothing left to do."""
+
+    def looked() -> bool:
+        cluster.tick()
+        assert cluster.wanted or not any(cluster.values), "no worker is left, and there is work"
+        return condition()
+
+    wait_until(looked, what)
+
+
+def test_workers_come_and_go_with_the_work_and_none_of_it_is_lost(own_bench: Bench, cluster: Cluster) -> None:
+    for _ in range(3):
+        cluster.tick()
+    assert (cluster.wanted, cluster.values) == (0, [0, 0]), "there is nothing to do"
+
+    job = own_bench.client.submit(range(SEEDS))
+    tick_until(cluster, lambda: cluster.wanted == 3, "three workers for 240 seeds, by 90 a worker")
+    wait_until(lambda: cluster.ready() == 3, "they work")
+    tick_until(cluster, lambda: cluster.wanted < 3, "the first of them is told to end")
+    assert not job.refresh().status.is_terminal, "in the midst of the work"
+    tick_until(cluster, lambda: cluster.wanted == 0, "none is left")
+    cluster.settle()
+    own_bench.check(job)
+    assert set(cluster.ended.values()) == {0}, "each in order, and none was killed"
+    assert set(own_bench.computed_counts().values()) == {1}, "no seed was generated twice"
+
+    work_is_given_back_and_done_by_another(own_bench, cluster)
+
+
+def work_is_given_back_and_done_by_another(own_bench: Bench, cluster: Cluster) -> None:
+    """Messages of a Celery app bring a worker back, which is ended while it is at them, with no time to finish."""
+    before, first = set(cluster.ended), 10_000
+    cluster.start = partial(cluster.start, SEEDMILL_DRAIN_TIMEOUT_S="0.2")  # type: ignore[call-arg]
+    url = own_bench.endpoints.redis_url
+    with Celery(broker=url, backend=url, set_as_current=False) as app:
+        lists = [list(range(first + 30 * n, first + 30 * (n + 1))) for n in range(3)]
+        sent = [app.send_task(TASK_NAME, args=[seeds], queue=QUEUE) for seeds in lists]
+        tick_until(cluster, lambda: cluster.wanted == 1, "one worker, by messages that no worker has seen yet")
+        assert cluster.values == [0, 3]
+        wait_until(lambda: any(seed >= first for seed in own_bench.computed_counts()), "it is at work")
+        (pod,) = cluster.pods
+        cluster.end(pod)
+        tick_until(cluster, lambda: cluster.wanted == 0, "another has done the rest, and has gone")
+        cluster.settle()
+        assert [answer.get(timeout=10)["succeeded"] for answer in sent] == [30, 30, 30]
+    assert any(line["action"] == "drain_over" for line in own_bench.actions(pod)), "it had no time to finish"
+    assert {cluster.ended[pid] for pid in cluster.ended.keys() - before} == {0}
+    counts = own_bench.computed_counts()
+    assert all(counts[seed] >= 1 for seeds in lists for seed in seeds)
+    assert sum(counts[seed] - 1 for seeds in lists for seed in seeds) <= 2 * BATCH, "on the device or on their way out"
+    assert own_bench.dead_letters() == 0
+
+
+def test_what_keda_reads_is_a_number_and_without_redis_an_error(quiet: Endpoints, store: ObjectStore) -> None:
+    """An error it is that ends no worker; a 0 would."""
+    headers = {"Authorization": f"Bearer {new_key(quiet, Scope.READ)}"}
+
+    async def main() -> None:
+        async with asking(api_settings(quiet, api_auth="required")) as api:
+            status = (await api.get("/v1/status", headers=headers)).json()
+            assert [value_at(status, location) for location in LOCATIONS] == [0, 0]
+            assert (await api.get("/v1/status")).status_code == 401
+        async with asking(api_settings(quiet, redis_url=AWAY)) as api:
+            status = (await api.get("/v1/status")).json()
+            assert [value_at(status, location) for location in LOCATIONS] == [None, None]
+
+    run(main)
