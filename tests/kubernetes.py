@@ -63,6 +63,25 @@ def only(manifests: Iterable[Manifest], kind: str, name: str) -> Manifest:
     return found
 
 
+def pod(deployment: Manifest) -> dict[str, Any]:
+    """Return what the pods of a Deployment are."""
+    found: dict[str, Any] = deployment["spec"]["template"]["spec"]
+    return found
+
+
+def container(deployment: Manifest) -> dict[str, Any]:
+    """Return the only container of these pods."""
+    (found,) = pod(deployment)["containers"]
+    return dict(found)
+
+
+def environment(built: tuple[Manifest, ...], deployment: Manifest) -> dict[str, str]:
+    """Return the variables that a container gets of ConfigMaps."""
+    maps = {one["metadata"]["name"]: one["data"] for one in built if one["kind"] == "ConfigMap"}
+    named = [source["configMapRef"]["name"] for source in container(deployment)["envFrom"] if "configMapRef" in source]
+    return {name: value for source in named for name, value in maps[source].items()}
+
+
 def check(manifest: Manifest) -> None:
     """Refuse what the API server would: by KEDA's schema what is KEDA's, by Kubernetes' own the rest."""
     if manifest["apiVersion"].startswith("keda.sh/"):

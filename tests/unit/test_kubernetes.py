@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,22 @@ import yaml
 
 from producer.api.server import GRACE_S
 from producer.api.settings import ApiSettings
-from producer.contract import MAX_CHUNK_SIZE
 from producer.keys import Scope
 from producer.settings import Settings
-from tests import monitoring
-from tests.kubernetes import FOLDER, OVERLAYS, Manifest, build, check, documents, only, sources, why_not
+from tests.kubernetes import (
+    FOLDER,
+    OVERLAYS,
+    Manifest,
+    build,
+    check,
+    container,
+    documents,
+    environment,
+    only,
+    pod,
+    sources,
+    why_not,
+)
 from tests.support import ROOT, run_worker_command
 from worker.commands.health import VARIABLE
 from worker.monitoring.heartbeat import State
@@ -27,7 +37,6 @@ from worker.settings import WorkerSettings
 
 GIVE_BACK_S = 15
 """Seconds beyond the drain that README.md asks for between SIGTERM and SIGKILL."""
-PAGE = (ROOT / "docs/kubernetes.md").read_text(encoding="utf-8")
 PARTS: dict[str, type[Settings]] = {"seedmill-worker": WorkerSettings, "seedmill-api": ApiSettings}
 WRITTEN = [(f"{path.relative_to(FOLDER)}: {one['kind']} {one['metadata']['name']}", one) for path, one in sources()]
 
@@ -43,23 +52,6 @@ def built(request: pytest.FixtureRequest) -> tuple[Manifest, ...]:
 def variables(settings: type[Settings]) -> set[str]:
     """Return the variables that a class of settings reads."""
     return {settings.variable(field) for field in settings.model_fields}
-
-
-def pod(deployment: Manifest) -> dict[str, Any]:
-    found: dict[str, Any] = deployment["spec"]["template"]["spec"]
-    return found
-
-
-def container(deployment: Manifest) -> dict[str, Any]:
-    (found,) = pod(deployment)["containers"]
-    return dict(found)
-
-
-def environment(built: tuple[Manifest, ...], deployment: Manifest) -> dict[str, str]:
-    """Return the variables that a container gets of ConfigMaps."""
-    maps = {one["metadata"]["name"]: one["data"] for one in built if one["kind"] == "ConfigMap"}
-    named = [source["configMapRef"]["name"] for source in container(deployment)["envFrom"] if "configMapRef" in source]
-    return {name: value for source in named for name, value in maps[source].items()}
 
 
 def deployments() -> list[Manifest]:
@@ -303,40 +295,3 @@ def test_a_worker_on_cpus_decodes_as_many_pictures_at_a_time_as_it_has_cores() -
     _, inside, given = worker_of("cpu")
     assert given["SEEDMILL_DEVICE"] == "cpu"
     assert inside["resources"]["limits"]["cpu"] == given["SEEDMILL_CPU_THREADS"]
-
-
-def blocks() -> list[Any]:
-    """Return the YAML of the page."""
-    return [yaml.safe_load(text) for text in re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)]
-
-
-def test_the_kustomization_of_the_page_is_built_with_its_images_and_its_bucket(tmp_path: Path) -> None:
-    if reason := why_not():
-        pytest.skip(reason)
-    (mine,) = [block for block in blocks() if block.get("kind") == "Kustomization"]
-    (overlay,) = mine["resources"]
-    assert overlay.startswith("../seedmill/")
-    (tmp_path / "my").mkdir()
-    mine["resources"] = [os.path.relpath(ROOT / overlay.removeprefix("../seedmill/"), tmp_path / "my")]
-    (tmp_path / "my/kustomization.yaml").write_text(yaml.safe_dump(mine))
-    built = build(tmp_path / "my")
-    images = {container(one)["image"] for one in built if one["kind"] == "Deployment"}
-    assert images == {f"{image['newName']}:{image['newTag']}" for image in mine["images"]}
-    for name in PARTS:
-        given = environment(built, only(built, "Deployment", name))
-        assert (given["SEEDMILL_S3_BUCKET"], given["AWS_REGION"]) == ("my-pictures", "eu-central-1")
-
-
-def test_the_trigger_of_prometheus_is_one_and_asks_for_what_the_api_tells() -> None:
-    (block,) = [block for block in blocks() if "triggers" in block]
-    scaled = copy.deepcopy(only([one for _, one in WRITTEN], "ScaledObject", "seedmill-worker"))
-    scaled["spec"]["triggers"] = block["triggers"]
-    check(scaled)
-    (asked,) = re.findall(r"\((\w+)\)", block["triggers"][0]["metadata"]["query"])
-    assert monitoring.documented(api=True)[asked] == "gauge"
-
-
-def test_the_page_names_files_and_numbers_as_they_are() -> None:
-    for path in re.findall(r"\(\.\./(deploy/kubernetes[^)#]*)\)", PAGE):
-        assert (ROOT / path).exists(), path
-    assert f"at most {MAX_CHUNK_SIZE:,} seeds" in PAGE
