@@ -5,6 +5,7 @@ The hosts are network namespaces; without the rights to make them these tests ar
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -15,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.benchmarks.report import README
 from tests.torture.bench import wait_until
 from tests.torture.hosts import NoHosts, ip, namespace, running_hosts
 from tests.torture.hosts_bench import IN_HAND, HostsBench, running_hosts_bench
-from tests.torture.hosts_run import FULL, SMALL, Figures, Scale, tell
+from tests.torture.hosts_run import FULL, RESULTS, SMALL, Figures, Scale, markdown, put_into, tell
 from worker.local.process import Process
 
 LATE_S = 10.0
@@ -122,3 +124,12 @@ def test_without_the_program_it_is_said_what_is_missing(monkeypatch: pytest.Monk
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     with pytest.raises(NoHosts, match="install iproute2"), running_hosts("one"):
         pass
+
+
+def test_the_readme_has_the_figures_of_the_whole_run() -> None:
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    readme = README.read_text(encoding="utf-8")
+    assert put_into(readme, results) == readme
+    assert results["figures"]["seeds"] == FULL.seeds
+    disturbed = markdown({**results, "others_cpu_share": 0.46})
+    assert disturbed.startswith("Other processes took 46% of the cores meanwhile.\n\n|")

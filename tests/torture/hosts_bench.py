@@ -12,8 +12,9 @@ from urllib.parse import quote
 from tests.torture.bench import WAIT_S, Bench, kill
 from tests.torture.hosts import Hosts, running_hosts
 from tests.torture.stand_in import Plan
+from worker.local import servers
 from worker.local.process import Process
-from worker.local.servers import Server, rclone_program, valkey_program
+from worker.local.servers import Server
 from worker.local.stack import ACCESS_KEY, SECRET_KEY, Endpoints
 
 SERVERS = "a"
@@ -46,14 +47,14 @@ class HostsBench(Bench):
             "appendonly": "yes",
             "save": "",
         }
-        words = [valkey_program(), *(word for name, value in options.items() for word in (f"--{name}", value))]
+        words = [servers.valkey_program(), *(word for name, value in options.items() for word in (f"--{name}", value))]
         self.valkey = self._serve("Valkey", words, "Ready to accept connections", REDIS_PORT)
 
     def start_s3(self) -> None:
         """Start the S3 server on its host."""
         folder = self.folder / "s3"
         folder.mkdir(exist_ok=True)
-        words = [rclone_program(), "serve", "s3", str(folder), "--addr", f"{self.address}:{S3_PORT}"]
+        words = [servers.rclone_program(), "serve", "s3", str(folder), "--addr", f"{self.address}:{S3_PORT}"]
         self.s3 = self._serve("the S3 server", words, f"http://{self.address}:{S3_PORT}/", S3_PORT)
 
     def find(self) -> Endpoints:
