@@ -19,8 +19,8 @@ import pytest
 from tests.benchmarks.report import README
 from tests.torture.bench import wait_until
 from tests.torture.hosts import NoHosts, ip, namespace, running_hosts
-from tests.torture.hosts_bench import IN_HAND, HostsBench, running_hosts_bench
-from tests.torture.hosts_run import FULL, RESULTS, SMALL, Figures, Scale, markdown, put_into, tell
+from tests.torture.hosts_bench import IN_HAND, SERVERS, HostsBench, running_hosts_bench
+from tests.torture.hosts_run import FULL, RESULTS, SMALL, B, C, D, Figures, Scale, markdown, put_into, tell
 from worker.local.process import Process
 
 LATE_S = 10.0
@@ -75,8 +75,8 @@ def test_two_hosts_make_the_same_bytes_of_a_seed(figures: Figures) -> None:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[HostsBench]:
-    """Servers on one host, and another one."""
-    with skipping(), running_hosts_bench(tmp_path, "b", lease_s=SMALL.lease_s) as running:
+    """Servers on one host, and three more."""
+    with skipping(), running_hosts_bench(tmp_path, B, C, D, lease_s=SMALL.lease_s) as running:
         yield running
 
 
@@ -86,17 +86,34 @@ def test_an_idle_host_whose_connections_redis_has_dropped_meanwhile_works_again(
     bench: HostsBench, cut_s: float
 ) -> None:
     """It waits for an answer then that will never come, and nothing tells it so."""
-    bench.worker_on("b", 1)
+    bench.worker_on(B, 1)
     bench.check(bench.client.submit(range(8)))
-    bench.hosts.cut("b")
-    address = f"{bench.hosts.addresses['b']}:"
+    bench.hosts.cut(B)
+    address = f"{bench.hosts.addresses[B]}:"
     known = [entry["addr"] for entry in bench.redis.client_list() if entry["addr"].startswith(address)]
     for connection in known:
         bench.redis.client_kill(connection)
     time.sleep(cut_s)
-    bench.hosts.heal("b")
+    bench.hosts.heal(B)
     assert known
     bench.check(bench.client.submit(range(8, 16)), timeout_s=LATE_S + SMALL.lease_s)
+
+
+@pytest.mark.slow
+def test_servers_cut_off_for_longer_than_every_lease_cost_time_alone(bench: HostsBench) -> None:
+    """Both workers fall silent at once, and the first that is back must not take the other for dead."""
+    workers = [bench.worker_on(host, 10) for host in (B, C)]
+    seeds = range(600)
+    client = bench.submit_on(D, "job", seeds)
+    wait_until(lambda: all(bench.held_by(worker) for worker in workers), "two busy workers")
+    bench.hosts.cut(SERVERS)
+    time.sleep(2 * SMALL.lease_s)
+    bench.hosts.heal(SERVERS)
+    wait_until(lambda: client.exit_status is not None, "the client's end")
+    assert client.exit_status == 0, client.output()[-2000:]
+    bench.check(bench.client.get("job"))
+    assert {bench.computed_counts()[seed] for seed in seeds} == {1}
+    assert not any('"worker_swept"' in worker.output() for worker in workers)
 
 
 def left() -> list[str]:
