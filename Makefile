@@ -50,6 +50,7 @@ test-compose: $(VENV)/dev  ## run the tests of the containers (needs Docker; min
 torture: $(VENV)/dev  ## run the fault tests in their full form and write the loss matrix (an hour)
 	@$(BIN)/python -m pytest --torture --timeout 1200 tests/acceptance/test_faults_*.py
 	@$(BIN)/python -m tests.torture.matrix
+	@$(BIN)/python -m tests.torture.hosts_run
 
 soak: $(VENV)/dev  ## thirty minutes of chaos
 	@$(BIN)/python -m tests.torture.soak --seconds 1800

@@ -68,7 +68,7 @@ class Bench:
         self.s3: Server
         self.start_valkey()
         self.start_s3()
-        self.endpoints = Endpoints(f"redis://127.0.0.1:{self.valkey.port}/0", f"http://127.0.0.1:{self.s3.port}")
+        self.endpoints = self.find()
         self.store = ObjectStore(self.endpoints.storage())
         self.store.ensure_bucket()
         self.client = Client(self.endpoints.redis_url, chunk_size=4)
@@ -85,6 +85,10 @@ class Bench:
         keys = {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
         self.s3 = start_s3(self.folder / "s3", self.folder, port=port, **keys)
 
+    def find(self) -> Endpoints:
+        """Return where the servers are."""
+        return Endpoints(f"redis://127.0.0.1:{self.valkey.port}/0", f"http://127.0.0.1:{self.s3.port}")
+
     def kill_valkey(self) -> None:
         """End Valkey without a word."""
         kill(self.valkey.process)
@@ -100,9 +104,13 @@ class Bench:
         port: int = 0,
         wait: bool = True,
         module: str = "tests.torture.stand_in",
+        within: Sequence[str] = (),
         **more: str,
     ) -> Process:
-        """Start a worker, through the proxy on ``port`` if one is given; returns when it takes messages."""
+        """Start a worker, through the proxy on ``port`` if one is given; returns when it takes messages.
+
+        ``within`` are words before its command, which have it run elsewhere.
+        """
         plan = plan or Plan()
         url = f"redis://127.0.0.1:{port}/0" if port else self.endpoints.redis_url
         environment = {
@@ -115,7 +123,7 @@ class Bench:
             **more,
         }
         log = self.folder / f"worker-{len(self.workers)}.log"
-        process = Process("the worker", [sys.executable, "-m", module], log=log, environment=environment)
+        process = Process("the worker", [*within, sys.executable, "-m", module], log=log, environment=environment)
         self.workers.append(process)
         if wait:
             process.wait_ready(lambda: self.is_ready(process), timeout_s=WAIT_S)
