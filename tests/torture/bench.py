@@ -68,11 +68,16 @@ class Bench:
         self.s3: Server
         self.start_valkey()
         self.start_s3()
-        self.endpoints = Endpoints(f"redis://127.0.0.1:{self.valkey.port}/0", f"http://127.0.0.1:{self.s3.port}")
+        self.endpoints = Endpoints(self.redis_url, f"http://127.0.0.1:{self.s3.port}")
         self.store = ObjectStore(self.endpoints.storage())
         self.store.ensure_bucket()
         self.client = Client(self.endpoints.redis_url, chunk_size=4)
         self.redis: Any = connect(self.endpoints.redis_url)
+
+    @property
+    def redis_url(self) -> str:
+        """Where clients and workers are told that Redis is."""
+        return f"redis://127.0.0.1:{self.valkey.port}/0"
 
     def start_valkey(self) -> None:
         """Start Valkey, on the port that it had before, with what its append-only file has."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from producer.connection import connect, connect_async, normalize_url
+from producer.connection import connect, connect_async
 from producer.errors import SettingsError
 from producer.redaction import hide_credentials, redact
+from producer.redis_url import normalize_url
 from producer.settings import ProducerSettings
 from worker.settings import WorkerSettings
 
