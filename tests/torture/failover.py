@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,23 +63,34 @@ def masters(client: redis.Redis) -> dict[str, Any]:
     return dict(found[SERVICE])
 
 
-def start_sentinel(folder: Path, watched: int) -> Server:
-    """Start a Sentinel that decides alone; returns when it answers."""
-    port = free_port()
+def start_sentinel(folder: Path, watched: int, *more: str) -> Server:
+    """Start a Sentinel that decides alone, with more lines in its configuration; returns when it answers."""
     config = folder / "sentinel.conf"
-    config.write_text(
-        f"bind 127.0.0.1\nport {port}\ndir {folder}\n"
-        f"sentinel monitor {SERVICE} 127.0.0.1 {watched} 1\n"
-        f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}\n"
-        f"sentinel failover-timeout {SERVICE} 10000\n"
-    )
-    process = Process("the Sentinel", [valkey_program(), str(config), "--sentinel"], log=folder / "sentinel.log")
+    lines = [
+        f"sentinel monitor {SERVICE} 127.0.0.1 {watched} 1",
+        f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}",
+        f"sentinel failover-timeout {SERVICE} 10000",
+        *more,
+    ]
+    config.write_text("\n".join(lines) + "\n")
+    return start_redis(folder, "sentinel", str(config), "--sentinel")
+
+
+def start_redis(folder: Path, name: str, *arguments: str) -> Server:
+    """Start Valkey with these arguments on a free port of 127.0.0.1; returns when it answers, be it with a refusal."""
+    port = free_port()
+    fixed = ("--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder), "--save", "")
+    process = Process(name, [valkey_program(), *arguments, *fixed], log=folder / f"{name}.log")
     server = Server(process, port)
 
     def answers() -> bool:
-        with suppress(redis.ConnectionError), plain(server) as client:
-            return bool(client.ping())
-        return False
+        with plain(server) as client:
+            try:
+                return bool(client.ping())
+            except redis.AuthenticationError:
+                return True
+            except redis.ConnectionError:
+                return False
 
     process.wait_ready(answers, timeout_s=20)
     return server

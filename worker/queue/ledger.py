@@ -324,7 +324,7 @@ class Ledger:
         except redis.ResponseError as error:
             log.debug("the age of the server cannot be seen", action="info_refused", error=str(error))
             return False
-        before, self._server = self._server, str(facts["run_id"])
+        before, self._server = self._server, str(facts.get("run_id", ""))
         if before not in ("", self._server):
             self._quiet_until = time.monotonic() + GRACE_S
         return int(facts["uptime_in_seconds"]) < GRACE_S or time.monotonic() < self._quiet_until
