@@ -79,13 +79,13 @@ def connect(url: str, *, retries: int = RETRIES, decode: bool = True) -> redis.R
     """
     url = normalize_url(url)
     sentinels = read_sentinels(url)
+    options = {**connection_options(url, retries), "decode_responses": decode}
     with _checked_options(url):
         if sentinels:
-            options = connection_options(url, retries and sentinel.RETRIES)
-            pool = sentinel.primary_pool(sentinels, **{**options, "decode_responses": decode})
-            client = redis.Redis.from_pool(pool)
+            options["retry"] = sentinel.patience(Retry) if retries else options["retry"]
+            client = redis.Redis.from_pool(sentinel.primary_pool(sentinels, **options))
         else:
-            client = redis.Redis.from_url(url, **{**connection_options(url, retries), "decode_responses": decode})
+            client = redis.Redis.from_url(url, **options)
         client.connection_pool.make_connection()
     return client
 
@@ -98,8 +98,9 @@ def connect_async(url: str, *, most: int = MOST_CONNECTIONS) -> redis.asyncio.Re
     url = normalize_url(url)
     sentinels = read_sentinels(url)
     options = connection_options(url)
-    retries = sentinel.RETRIES if sentinels else RETRIES
-    options["retry"] = AsyncRetry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries)
+    options["retry"] = AsyncRetry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), RETRIES)
+    if sentinels:
+        options["retry"] = sentinel.patience(AsyncRetry)
     with _checked_options(url):
         pool: Any = (
             sentinel.primary_pool_async(sentinels, BoundedPrimaryPool, **options)

@@ -6,15 +6,16 @@ meanwhile. Knows nothing of jobs, and opens nothing before it is used.
 
 from __future__ import annotations
 
+import re
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 
 import redis
 import redis.asyncio
 from redis.asyncio import sentinel as asynchronous
 from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import NoBackoff
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.exceptions import ConnectionError, TimeoutError
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelManagedConnection, SentinelManagedSSLConnection
@@ -24,8 +25,8 @@ from producer.redis_url import Sentinels
 TIMEOUT_S = 1.0
 """Seconds that one Sentinel has to answer before the next is asked."""
 
-RETRIES = 6
-"""Attempts after the first of a command, and of each connection: some 15 seconds, in which a failover mostly ends."""
+RETRIES, LONGEST_PAUSE_S = 12, 2.0
+"""Attempts of a command after its first, and the longest pause between them: some 15 seconds, that failovers fit in."""
 
 LOOK_S = 1.0
 """Seconds after which a connection that is used asks again whether its server is the primary."""
@@ -97,6 +98,48 @@ class AsyncWatchingTLS(AsyncWatching, asynchronous.SentinelManagedSSLConnection)
     """The same over TLS."""
 
 
+class Asked(Sentinel):
+    """The Sentinels; an error of theirs is one line, without what the library says of its own objects."""
+
+    def discover_master(self, service_name: str) -> tuple[str, int]:
+        """Return where the primary is."""
+        try:
+            return super().discover_master(service_name)  # type: ignore[no-any-return,no-untyped-call]
+        except ConnectionError as error:
+            raise _nobody_knows(service_name, error) from None
+
+    def close(self) -> None:
+        """Close the connections, which not every version of the library does."""
+        for one in self.sentinels:
+            one.close()
+
+
+class AsyncAsked(asynchronous.Sentinel):
+    """The Sentinels, asked by asyncio."""
+
+    async def discover_master(self, service_name: str) -> tuple[str, int]:
+        """Return where the primary is."""
+        try:
+            return await super().discover_master(service_name)  # type: ignore[no-any-return]
+        except ConnectionError as error:
+            raise _nobody_knows(service_name, error) from None
+
+    async def aclose(self) -> None:
+        """Close the connections, which not every version of the library does."""
+        for one in self.sentinels:
+            await one.aclose()
+
+
+def _nobody_knows(service_name: str, error: ConnectionError) -> ConnectionError:
+    reasons = ", ".join(sorted(set(re.findall(r"> - ([\w:.]+)", str(error)))))
+    return ConnectionError(f"no Sentinel names a living primary {service_name!r}{reasons and f': {reasons}'}")
+
+
+def patience(kind: type[Any]) -> Any:
+    """Return how a command is tried again while there is no primary; ``kind`` is the library's class for that."""
+    return kind(ExponentialWithJitterBackoff(base=0.05, cap=LONGEST_PAUSE_S), RETRIES)
+
+
 def primary_pool(sentinels: Sentinels, **options: Any) -> Any:
     """Return connections to the primary; ``options`` are those of each."""
     said, is_tls = _connecting(sentinels)
@@ -108,7 +151,7 @@ def primary_pool_async(
     sentinels: Sentinels, pool_class: type[asynchronous.SentinelConnectionPool], **options: Any
 ) -> asynchronous.SentinelConnectionPool:
     """Return asyncio connections to the primary; ``options`` are those of each."""
-    manager = asynchronous.Sentinel(sentinels.hosts, sentinel_kwargs=_asking(sentinels, AsyncRetry))  # type: ignore[no-untyped-call]
+    manager = AsyncAsked(sentinels.hosts, sentinel_kwargs=_asking(sentinels, AsyncRetry))  # type: ignore[no-untyped-call]
     said, is_tls = _connecting(sentinels)
     named = {"connection_class": AsyncWatchingTLS if is_tls else AsyncWatching, **said, **options}
     return pool_class(sentinels.service_name, manager, **named)
@@ -120,12 +163,12 @@ def primary_url(sentinels: Sentinels) -> str:
     Raises:
         redis.ConnectionError: no Sentinel knows a primary that lives.
     """
-    with _manager(sentinels) as manager:
+    with closing(_manager(sentinels)) as manager:
         return sentinels.primary_url(*manager.discover_master(sentinels.service_name))
 
 
 def _manager(sentinels: Sentinels) -> Any:
-    return Sentinel(sentinels.hosts, sentinel_kwargs=_asking(sentinels, Retry))  # type: ignore[no-untyped-call]
+    return Asked(sentinels.hosts, sentinel_kwargs=_asking(sentinels, Retry))  # type: ignore[no-untyped-call]
 
 
 def _connecting(sentinels: Sentinels) -> tuple[dict[str, Any], bool]:

@@ -107,8 +107,8 @@ def test_a_sentinel_is_asked_over_tls_and_with_a_certificate_if_the_url_says_so(
 @pytest.mark.parametrize(
     ("way", "old", "new", "words"),
     [
-        ("Sentinel", SERVICE, "others", "No master found for 'others'"),
-        ("a password", "=ask", "=wrong", "No master found.*password"),
+        ("Sentinel", SERVICE, "others", "no Sentinel names a living primary 'others'"),
+        ("a password", "=ask", "=wrong", "no Sentinel names a living primary.*: auth"),
         ("Sentinel", "mill:p%2Fw", "mill:wrong", "refused the user or password"),
     ],
 )
