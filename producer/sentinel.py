@@ -56,6 +56,13 @@ class Watching(Look, SentinelManagedConnection):
         self._note_look(time.monotonic())
         super().connect_to(address)  # type: ignore[no-untyped-call]
 
+    def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:
+        """Connect; between two attempts of a command the library would go where it was before, without asking."""
+        if retry_socket_connect:
+            self.connect_to(self.connection_pool.get_master_address())
+        else:
+            super().connect_check_health(check_health, retry_socket_connect)
+
     def check_health(self) -> None:
         """Look, before a command, whether the primary is another; a Sentinel that does not know says nothing."""
         if self._is_due():
@@ -80,6 +87,13 @@ class AsyncWatching(Look, asynchronous.SentinelManagedConnection):
         """Connect to the primary, as it was just found."""
         self._note_look(time.monotonic())
         await super().connect_to(address)  # type: ignore[no-untyped-call]
+
+    async def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:
+        """Connect; see :meth:`Watching.connect_check_health`."""
+        if retry_socket_connect:
+            await self.connect_to(await self.connection_pool.get_master_address())
+        else:
+            await super().connect_check_health(check_health, retry_socket_connect)
 
     async def check_health(self) -> None:
         """Look, before a command, whether the primary is another; see :meth:`Watching.check_health`."""

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from producer import AsyncClient, Client
-from producer.connection import connect, translated
+from producer.connection import connect, connect_async, translated
 from producer.contract import QUEUE, JobStatus
 from producer.errors import QueueRefused, QueueUnreachable, SettingsError
 from producer.redis_url import read_sentinels
@@ -25,6 +25,15 @@ from worker.queue.ledger import Ledger
 from worker.settings import WorkerSettings
 
 Ways = dict[str, str]
+
+
+@pytest.fixture
+def started() -> Iterator[list[Server]]:
+    """The servers of a test, which are ended after it."""
+    servers: list[Server] = []
+    yield servers
+    for server in servers:
+        server.process.stop()
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +117,7 @@ def test_a_sentinel_is_asked_over_tls_and_with_a_certificate_if_the_url_says_so(
     ("way", "old", "new", "words"),
     [
         ("Sentinel", SERVICE, "others", "no Sentinel names a living primary 'others'"),
-        ("a password", "=ask", "=wrong", "no Sentinel names a living primary.*: auth"),
+        ("a password", "=ask", "=wrong", "no Sentinel names a living primary.*AuthenticationError"),
         ("Sentinel", "mill:p%2Fw", "mill:wrong", "refused the user or password"),
     ],
 )
@@ -120,15 +129,47 @@ def test_what_is_wrong_behind_a_sentinel_is_told(ways: Ways, way: str, old: str,
     assert "wrong" not in str(caught.value)
 
 
-def test_an_open_primary_behind_a_sentinel_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    valkey = start_redis(tmp_path, "valkey")
-    sentinel = start_sentinel(tmp_path, valkey.port)
+def test_an_open_primary_behind_a_sentinel_is_found_out(
+    started: list[Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started.append(valkey := start_redis(tmp_path, "valkey"))
+    started.append(sentinel := start_sentinel(tmp_path, valkey.port))
     monkeypatch.setattr("worker.access._is_here", lambda _: False)
     url = f"sentinel://me:pw@127.0.0.1:{sentinel.port}/0?service_name={SERVICE}"
     with pytest.raises(SettingsError, match=r"lets in anyone.*TRUSTED_HOSTS=127\.0\.0\.1"):
         check_access(url, "")
-    for server in (sentinel, valkey):
-        server.process.stop()
+
+
+def test_a_connection_in_use_is_left_for_another_primary_but_not_for_a_sentinel_that_is_away(
+    started: list[Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("producer.sentinel.LOOK_S", 0.0)
+    monkeypatch.setattr("producer.sentinel.SPARED_S", 0.0)
+    started += [start_redis(tmp_path, name) for name in ("first", "second")]
+    first, second = started
+    started.append(sentinel := start_sentinel(tmp_path, first.port))
+    url = f"sentinel://127.0.0.1:{sentinel.port}/0?service_name={SERVICE}"
+    for server in (first, second):
+        with plain(server) as client:
+            client.set("port", server.port)
+
+    async def ask() -> list[int]:
+        app = build_app(WorkerSettings.load(redis_url=url), Ledger(own, limit=1, seeds=8, result_ttl_s=60), int)
+        async with connect_async(url) as other:
+            with app.connection_for_read() as broker, broker.channel() as channel, plain(sentinel) as asked:
+                seen = [own.get("port"), await other.get("port"), channel.client.get("port")]
+                asked.execute_command("SENTINEL", "REMOVE", SERVICE)
+                asked.execute_command("SENTINEL", "MONITOR", SERVICE, "127.0.0.1", second.port, 1)
+                with pytest.raises(redis.ConnectionError, match="another server is the primary"):
+                    channel.client.get("port")
+                seen += [own.get("port"), await other.get("port"), channel.client.get("port")]
+                sentinel.process.stop()
+                seen += [own.get("port"), await other.get("port"), channel.client.get("port")]
+        app.close()
+        return [int(port) for port in seen]
+
+    with connect(url, decode=False) as own:
+        assert asyncio.run(ask()) == [first.port] * 3 + [second.port] * 6
 
 
 @pytest.fixture
