@@ -69,7 +69,7 @@ def test_a_job_is_done_although_the_primary_is_killed(watched: WatchedBench, see
 @pytest.mark.slow
 def test_an_old_primary_that_lives_is_left_before_sentinel_says_so_to_it(watched: WatchedBench, seeds: Fresh) -> None:
     """Sentinel lets it be a primary for ten seconds more, and all that it takes meanwhile is forgotten."""
-    first, second = (watched.worker(Plan(ms_per_seed=10)) for _ in range(2))
+    first, second = (watched.worker(Plan(ms_per_seed=10), SEEDMILL_LEASE_S="5") for _ in range(2))
     begin(watched.client, seeds(600))
     old = watched.primary_port()
     watched.fail_over()
