@@ -19,7 +19,7 @@ from producer.errors import ExtraMissing, SettingsError
 from producer.gallery import MODEL_PATTERN
 from producer.redaction import one_line
 from producer.seeds import shorten
-from producer.settings import COMPATIBLE, BucketSettings
+from producer.settings import BucketSettings
 
 try:
     import boto3
@@ -63,7 +63,7 @@ class BucketListing:
             self._s3: Any = boto3.session.Session().client(
                 "s3",
                 **settings.client_options(),
-                config=Config(**COMPATIBLE, max_pool_connections=connections),
+                config=Config(**settings.compatible(), max_pool_connections=connections),
             )
 
     def newest(self, most: int, model_id: str | None = None) -> list[Listed]:

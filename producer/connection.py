@@ -11,16 +11,19 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
+from redis.asyncio.sentinel import SentinelConnectionPool as AsyncSentinelPool
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     AuthorizationError,
     BusyLoadingError,
+    ClusterCrossSlotError,
+    ClusterDownError,
     ConnectionError,
     ReadOnlyError,
     RedisError,
@@ -29,8 +32,10 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
+from producer import sentinel
 from producer.errors import QueueRefused, QueueUnreachable, SettingsError
 from producer.redaction import hide_credentials, redact
+from producer.redis_url import has_password, normalize_url, read_sentinels
 
 TIMEOUT_S = 5.0
 RETRIES = 3
@@ -38,47 +43,16 @@ MOST_CONNECTIONS = 64
 PATIENCE_S = 20.0
 """Seconds that a command waits for a connection while all are in use."""
 
-SCHEMES = {"valkey": "redis", "valkeys": "rediss"}
-URL_OPTIONS = {
-    *("db", "username", "password", "protocol"),
-    *("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"),
-}
-"""Options that a URL may carry after its ``?``."""
-
-
 NO_WRITES = re.compile(
     "command not allowed when used memory"  # its memory is full
     r"|\bMISCONF\b"  # its disk is full
-    "|read only replica|NOREPLICAS|Link with MASTER is down"  # another server is about to be the primary
+    "|read only replica|NOREPLICAS|Link with MASTER is down|^UNBLOCKED"  # another server is about to be the primary
     "|^BUSY "  # somebody's script holds it up
 )
 """How Redis says that it takes no writes for now; some of it without a code."""
 
-
-def normalize_url(url: str) -> str:
-    """Return ``url`` with the scheme that the client library knows: ``valkey`` is ``redis``, ``valkeys`` is ``rediss``.
-
-    Raises:
-        SettingsError: if the URL is not one of Redis or Valkey.
-    """
-    scheme, _, rest = url.partition("://")
-    normal = f"{SCHEMES.get(scheme, scheme)}://{rest}"
-    try:
-        redis.connection.parse_url(normal)  # type: ignore[no-untyped-call]
-        parts = urlsplit(normal)
-        (parts.hostname or "").encode("idna")
-        usable = scheme == "unix" or bool(re.fullmatch(r"(/\d*)?", parts.path))
-    except ValueError:
-        usable = False
-    if not usable:
-        hint = (
-            "write redis://[user:password@]host:6379/0, or rediss:// for TLS; in a password write / ? # as %2F %3F %23"
-        )
-        raise SettingsError(f"{redact(url)!r} (SEEDMILL_REDIS_URL) is not the URL of a Redis database: {hint}")
-    if unknown := sorted(set(parse_qs(parts.query, keep_blank_values=True)) - URL_OPTIONS):
-        known = ", ".join(sorted(URL_OPTIONS))
-        raise SettingsError(f"{redact(url)!r} (SEEDMILL_REDIS_URL) has the unknown option {unknown[0]!r}: use {known}")
-    return normal
+CLUSTERED = (AskError, ClusterCrossSlotError, ClusterDownError)  # MovedError is an AskError
+"""What a node of a cluster says to who takes it for the whole."""
 
 
 def connection_options(url: str, retries: int = RETRIES) -> dict[str, Any]:
@@ -99,11 +73,19 @@ def connection_options(url: str, retries: int = RETRIES) -> dict[str, Any]:
 
 
 def connect(url: str, *, retries: int = RETRIES, decode: bool = True) -> redis.Redis:
-    """Return a client, that decodes replies to text unless told otherwise; nothing is sent until it is used."""
+    """Return a client, that decodes replies to text unless told otherwise; nothing is sent until it is used.
+
+    Behind Sentinels it goes to the primary of the moment, and waits longer unless it is told not to try again.
+    """
     url = normalize_url(url)
+    sentinels = read_sentinels(url)
+    options = {**connection_options(url, retries), "decode_responses": decode}
     with _checked_options(url):
-        options = {**connection_options(url, retries), "decode_responses": decode}
-        client = redis.Redis.from_url(url, **options)
+        if sentinels:
+            options["retry"] = sentinel.patience(Retry) if retries else options["retry"]
+            client = redis.Redis.from_pool(sentinel.primary_pool(sentinels, **options))
+        else:
+            client = redis.Redis.from_url(url, **options)
         client.connection_pool.make_connection()
     return client
 
@@ -114,16 +96,23 @@ def connect_async(url: str, *, most: int = MOST_CONNECTIONS) -> redis.asyncio.Re
     It opens at most so many connections; commands beyond that wait for one.
     """
     url = normalize_url(url)
+    sentinels = read_sentinels(url)
     options = connection_options(url)
     options["retry"] = AsyncRetry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), RETRIES)
+    if sentinels:
+        options["retry"] = sentinel.patience(AsyncRetry)
     with _checked_options(url):
-        pool: Any = BoundedPool.from_url(url, **options)
+        pool: Any = (
+            sentinel.primary_pool_async(sentinels, BoundedPrimaryPool, **options)
+            if sentinels
+            else BoundedPool.from_url(url, **options)
+        )
         pool.make_connection()
     pool.places = asyncio.Semaphore(most)
     return redis.asyncio.Redis.from_pool(pool)
 
 
-class BoundedPool(redis.asyncio.ConnectionPool):
+class Bounded(redis.asyncio.ConnectionPool):
     """Connections of which so many are in use at a time; who wants one more waits.
 
     The library's own pool that waits loses a wake-up when a waiter is cancelled, and others wait for nothing then.
@@ -156,6 +145,20 @@ class BoundedPool(redis.asyncio.ConnectionPool):
             self.places.release()
 
 
+class BoundedPool(Bounded):
+    """Such connections to one server."""
+
+
+class BoundedPrimaryPool(Bounded, AsyncSentinelPool):
+    """Such connections to the primary that Sentinels name."""
+
+    async def disconnect(self, inuse_connections: bool = True) -> None:
+        """Close the connections; with all of them those to the Sentinels as well."""
+        await super().disconnect(inuse_connections)
+        if inuse_connections:
+            await self.sentinel_manager.aclose()
+
+
 @contextmanager
 def _checked_options(url: str) -> Iterator[None]:
     """Refuse options in a URL that no connection takes; inside, a connection is made that is never opened."""
@@ -177,12 +180,6 @@ def reconnect(client: redis.Redis) -> None:
     client.connection_pool.disconnect(inuse_connections=False)
 
 
-def has_password(url: str) -> bool:
-    """Return whether there is a password in ``url``, be it empty in truth or wrong."""
-    parts = urlsplit(url)
-    return parts.password is not None or "password" in parse_qs(parts.query)
-
-
 @contextmanager
 def translated(url: str) -> Iterator[None]:
     """Turn the client library's errors into :mod:`producer.errors`; works around ``await`` as well."""
@@ -196,6 +193,11 @@ def translated(url: str) -> Iterator[None]:
             ) from error
         raise QueueRefused(
             f"Redis at {redact(url)} refused the user or password ({error}): correct the URL (SEEDMILL_REDIS_URL)"
+        ) from error
+    except CLUSTERED as error:
+        raise QueueRefused(
+            f"Redis at {redact(url)} is a cluster, over whose nodes the queue cannot be spread ({error}): use one "
+            "with cluster mode disabled, or Sentinel (docs/services.md)"
         ) from error
     except (ConnectionError, TimeoutError, OSError) as error:
         raise QueueUnreachable(

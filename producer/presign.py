@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 from producer.errors import ExtraMissing, InvalidUri, SettingsError
 from producer.redaction import hide_credentials, one_line
-from producer.settings import COMPATIBLE, MAX_URL_TTL_S, PresignSettings, reveal
+from producer.settings import MAX_URL_TTL_S, PresignSettings, reveal
 from producer.sigv4 import STAMP, RequestSigner
 
 try:
@@ -58,7 +58,7 @@ class Presigner:
             self._s3: Any = session.client(
                 "s3",
                 **self.settings.client_options(self._endpoint),
-                config=Config(**COMPATIBLE),
+                config=Config(**self.settings.compatible()),
             )
             self._keys: Any = _given_keys(self.settings) or session.get_credentials()
         self._plain: dict[str, PlainSigner | None] = {}

@@ -65,7 +65,7 @@ class ProducerSettings(Settings):
     """What a program that enqueues and polls needs to know."""
 
     redis_url: str = "redis://127.0.0.1:6379/0"
-    """Redis or Valkey: ``redis://[user:password@]host:port/db``, ``rediss://`` for TLS, ``valkey://`` likewise."""
+    """Redis or Valkey: ``redis://[user:password@]host:port/db``, ``rediss://`` for TLS, ``valkey://``; or Sentinels."""
 
     result_ttl_s: int = Field(default=7 * 24 * 3600, ge=3600, le=10 * 365 * 24 * 3600)
     """Seconds that a job waits for a worker, or its results can be polled, after its last change."""
@@ -123,6 +123,9 @@ class S3Settings(Settings):
     s3_session_token: SecretStr | None = Field(default=None, validation_alias="AWS_SESSION_TOKEN")
     """Token of temporary keys."""
 
+    s3_addressing: Literal["path", "virtual"] = "path"
+    """Where requests name the bucket: in the path, or in front of the server's name, as some services demand."""
+
     def client_options(self, endpoint_url: str | None = None) -> dict[str, str | None]:
         """Return what boto3's ``client("s3", ...)`` takes of these; another endpoint, if one is given."""
         return {
@@ -133,13 +136,13 @@ class S3Settings(Settings):
             "aws_session_token": reveal(self.s3_session_token),
         }
 
-
-COMPATIBLE: dict[str, Any] = {
-    "signature_version": "s3v4",
-    "s3": {"addressing_style": "path"},
-    "response_checksum_validation": "when_required",  # else whoever opens a signed URL has to send a header
-}
-"""Options of botocore's ``Config`` that every S3-compatible server takes."""
+    def compatible(self) -> dict[str, Any]:
+        """Return the options of botocore's ``Config`` that every S3-compatible server takes."""
+        return {
+            "signature_version": "s3v4",
+            "s3": {"addressing_style": self.s3_addressing},
+            "response_checksum_validation": "when_required",  # else whoever opens a signed URL has to send a header
+        }
 
 
 def _prefix(value: str) -> str:

@@ -1,6 +1,7 @@
-"""Whether Redis lets in anyone: a worker trusts what is in the queue, so it serves an open one on trusted hosts alone.
+"""Whether Redis is one that a worker can serve: it keeps all keys in one place, and does not let in just anyone.
 
-The server is asked, not the URL: where a connection without password and certificate is shown the queue, anyone is.
+A worker trusts what is in the queue, so it serves an open one on trusted hosts alone. The server is asked, not the URL:
+where a connection without password and certificate is shown the queue, anyone is.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 import redis
 from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError
 
-from producer.connection import connection_options, normalize_url, translated
-from producer.contract import QUEUE
+from producer.connection import connection_options, translated
+from producer.contract import LANES, QUEUE
 from producer.errors import SettingsError
 from producer.redaction import redact
+from producer.redis_url import normalize_url, read_sentinels
+from producer.sentinel import primary_url
 
 ANY = "*"
 CERTIFICATE = "ssl_certfile"
@@ -27,6 +30,15 @@ OF_OURS = {"username", "password", CERTIFICATE, "ssl_keyfile"}
 
 REFUSED = re.compile("NOAUTH|WRONGPASS|NOPERM|DENIED")
 """How Redis begins when it does not let somebody in; the last in its protected mode."""
+
+
+def check_whole(client: redis.Redis) -> None:
+    """Reach Redis, and see that a script may use several keys; a cluster, or a proxy in front of one, refuses that.
+
+    Raises:
+        redis.RedisError: it does, or it does not answer.
+    """
+    client.eval("return 0", len(LANES), *LANES)
 
 
 def check_access(url: str, trusted: str) -> None:
@@ -39,7 +51,9 @@ def check_access(url: str, trusted: str) -> None:
     Raises:
         SettingsError: saying what to do.
     """
-    parts = urlsplit(normalize_url(url))
+    with translated(url):
+        sentinels = read_sentinels(url)
+        parts = urlsplit(primary_url(sentinels) if sentinels else normalize_url(url))
     host = (parts.hostname or "localhost").lower()
     names = trusted.split(",")
     if parts.scheme == "unix" or host in names or ANY in names or _is_here(host):

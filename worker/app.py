@@ -11,8 +11,9 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from celery import Celery
 
-from producer.connection import TIMEOUT_S, normalize_url
+from producer.connection import TIMEOUT_S
 from producer.contract import QUEUE
+from producer.redis_url import normalize_url, read_sentinels
 from worker.queue.events import LastEvents
 from worker.queue.ledger import Ledger
 from worker.queue.transport import broker_url
@@ -20,13 +21,14 @@ from worker.settings import WorkerSettings
 
 
 def celery_url(url: str) -> str:
-    """Return the URL in the form that Celery takes.
+    """Return the URL in the form that Celery takes; that of Sentinels as if the first were the primary.
 
     It wants user, password and database in their places and not as options, those of a socket excepted, TLS
     verification said, and sockets in its own scheme; a semicolon would be the end of the URL. The version of the
     protocol it does not take.
     """
-    parts = urlsplit(normalize_url(url).replace(";", "%3B"))
+    sentinels = read_sentinels(url)
+    parts = urlsplit((sentinels.url if sentinels else normalize_url(url)).replace(";", "%3B"))
     options = dict(parse_qsl(parts.query))
     options.pop("protocol", None)
     user, password, database = (options.pop(name, "") for name in ("username", "password", "db"))
@@ -50,8 +52,9 @@ def build_app(settings: WorkerSettings, ledger: Ledger, turned: Callable[[], obj
 
     ``turned`` is called every second while the worker's loop turns, and while it waits for Redis.
     """
-    url = celery_url(settings.redis_url)
-    app = Celery("seedmill", broker=broker_url(url), backend=url, set_as_current=False)
+    url, sentinels = celery_url(settings.redis_url), read_sentinels(settings.redis_url)
+    backend = "disabled://" if sentinels else url  # the recorder stores results (worker/results.py)
+    app = Celery("seedmill", broker=broker_url(url), backend=backend, set_as_current=False)
     app.conf.update(
         # What travels: JSON alone, on one queue.
         task_serializer="json",
@@ -82,6 +85,7 @@ def build_app(settings: WorkerSettings, ledger: Ledger, turned: Callable[[], obj
         worker_redirect_stdouts=False,
         broker_transport_options={
             "ledger": ledger,
+            "sentinels": sentinels,
             "turned": turned,
             "socket_timeout": TIMEOUT_S,
             "socket_connect_timeout": TIMEOUT_S,

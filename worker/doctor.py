@@ -20,7 +20,7 @@ from producer.client import Client
 from producer.connection import connect, translated
 from producer.errors import SeedmillError
 from producer.redaction import redact
-from worker.access import check_access
+from worker.access import check_access, check_whole
 from worker.errors import BucketMissing
 from worker.loading import load_engine
 from worker.model.engine import Engine, resolve_device
@@ -148,6 +148,7 @@ def _queue(settings: WorkerSettings) -> Check:
         spent = (time.perf_counter() - started) * 1000
         server, memory = client.info("server"), client.info("memory")
         durable = client.info("persistence").get("aof_enabled") == 1
+        check_whole(client)
         client.close()
     check_access(settings.redis_url, settings.redis_trusted_hosts)
     name = "Valkey " + server["valkey_version"] if "valkey_version" in server else "Redis " + server["redis_version"]

@@ -33,7 +33,7 @@ from producer.connection import connect, translated
 from producer.errors import QueueError
 from producer.redaction import redact
 from worker import duties, task
-from worker.access import check_access
+from worker.access import check_access, check_whole
 from worker.app import build_app
 from worker.chunk import ChunkRunner
 from worker.errors import GivenBack
@@ -112,7 +112,7 @@ class Service:
         """Reach Redis."""
         self._redis = connect(self.settings.redis_url)
         with translated(self.settings.redis_url):
-            self._redis.ping()
+            check_whole(self._redis)
             check_access(self.settings.redis_url, self.settings.redis_trusted_hosts)
         self._windows.watch(self._redis)
         log.info("queue reached", action="queue_reached", url=redact(self.settings.redis_url))

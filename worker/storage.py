@@ -28,7 +28,7 @@ from botocore.exceptions import (
 )
 
 from producer.redaction import one_line
-from producer.settings import COMPATIBLE, reveal
+from producer.settings import reveal
 from worker.errors import BucketMissing, ObjectMissing, StorageError, StorageUnreachable
 from worker.s3.objects import MISSING, Objects, open_objects
 from worker.s3.retries import ATTEMPTS
@@ -84,7 +84,7 @@ class ObjectStore:
             self._s3: Any = boto3.session.Session(botocore_session=self._session).client(
                 "s3",
                 **settings.client_options(),
-                config=_config(settings.s3_timeout_s, connections),
+                config=_config(settings, connections),
             )
 
     @property
@@ -177,7 +177,11 @@ class ObjectStore:
     def url(self, key: str) -> str:
         """Return the object's plain address on the server; reading it needs the right to, or a signature."""
         endpoint = self.settings.s3_endpoint_url or f"https://s3.{self.settings.s3_region}.amazonaws.com"
-        return f"{endpoint.rstrip('/')}/{self.settings.s3_bucket}/{self._full(key)}"
+        bucket, full = self.settings.s3_bucket, self._full(key)
+        if self.settings.s3_addressing == "virtual":
+            scheme, _, host = endpoint.rstrip("/").partition("://")
+            return f"{scheme}://{bucket}.{host}/{full}"
+        return f"{endpoint.rstrip('/')}/{bucket}/{full}"
 
     @property
     def _objects(self) -> Objects:
@@ -262,13 +266,13 @@ def _code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def _config(timeout_s: float, connections: int) -> Config:
+def _config(settings: StorageSettings, connections: int) -> Config:
     """Return the client options that every S3-compatible server takes; checksums only where they are required."""
     return Config(
-        **COMPATIBLE,
+        **settings.compatible(),
         request_checksum_calculation="when_required",
         retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
-        connect_timeout=timeout_s,
-        read_timeout=timeout_s,
+        connect_timeout=settings.s3_timeout_s,
+        read_timeout=settings.s3_timeout_s,
         max_pool_connections=connections,
     )

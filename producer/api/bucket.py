@@ -25,7 +25,6 @@ from producer.api.problem import ProblemError
 from producer.api.settings import ApiSettings
 from producer.errors import InvalidUri, SettingsError
 from producer.redaction import one_line
-from producer.settings import COMPATIBLE
 
 log = structlog.get_logger(__name__)
 
@@ -93,7 +92,7 @@ class Bucket:
             "s3",
             **self._settings.client_options(),
             config=Config(
-                **COMPATIBLE,
+                **self._settings.compatible(),
                 retries={"total_max_attempts": 1},
                 connect_timeout=TIMEOUT_S,
                 read_timeout=TIMEOUT_S,

@@ -302,6 +302,20 @@ def test_a_worker_that_was_cut_off_itself_sweeps_nobody_for_a_while(redis_: Any,
     assert make().sweep() == 1
 
 
+def test_where_another_server_has_taken_over_nobody_is_swept_for_a_while(
+    redis_: Any, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent, first_there = make(lease_s=0.3), make()
+    fill(redis_, "a")
+    assert first_there.sweep() == 0
+    silent.take()
+    monkeypatch.setattr(first_there._redis, "info", lambda _: {"run_id": "another", "uptime_in_seconds": 100})
+    time.sleep(0.4)
+    assert first_there.sweep() == 0
+    monkeypatch.setattr("worker.queue.ledger.time.monotonic", lambda: first_there._quiet_until)
+    assert first_there.sweep() == 1
+
+
 def test_leaving_gives_everything_back_and_is_final(redis_: Any, make: Make) -> None:
     ledger = make()
     fill(redis_, *"ab")

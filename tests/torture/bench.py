@@ -74,6 +74,11 @@ class Bench:
         self.client = Client(self.endpoints.redis_url, chunk_size=4)
         self.redis: Any = connect(self.endpoints.redis_url)
 
+    @property
+    def redis_url(self) -> str:
+        """Where clients and workers are told that Redis is."""
+        return f"redis://127.0.0.1:{self.valkey.port}/0"
+
     def start_valkey(self) -> None:
         """Start Valkey, on the port that it had before, with what its append-only file has."""
         port = self.valkey.port if hasattr(self, "valkey") else 0
@@ -87,7 +92,7 @@ class Bench:
 
     def find(self) -> Endpoints:
         """Return where the servers are."""
-        return Endpoints(f"redis://127.0.0.1:{self.valkey.port}/0", f"http://127.0.0.1:{self.s3.port}")
+        return Endpoints(self.redis_url, f"http://127.0.0.1:{self.s3.port}")
 
     def kill_valkey(self) -> None:
         """End Valkey without a word."""

@@ -28,6 +28,8 @@ NO_LEDGER: Ledger = object()  # type: ignore[assignment]  # nothing is taken her
         ("redis://h:1/2?db=3", "redis://h:1/3"),
         ("redis://h:1?username=u&password=p&protocol=2", "redis://u:p@h:1"),
         ("redis://u:a;p@h:1/2", "redis://u:a%3Bp@h:1/2"),
+        ("sentinel://u:p@h:1,i:1/2?service_name=s", "redis://u:p@h:1/2"),
+        ("sentinels://h:1/2?service_name=s&sentinel_password=p", "rediss://h:1/2?ssl_cert_reqs=required"),
         ("unix:///run/valkey.sock?db=3", "redis+socket:///run/valkey.sock?virtual_host=3"),
     ],
 )

@@ -37,10 +37,10 @@ def test_the_settings_table_is_the_settings_of_the_code() -> None:
     assert dict(rows) == code
     names = [name for name, _ in rows]
     assert set(names[:3]) == defaults_of(ProducerSettings).keys()
-    assert set(names[3:10]) == defaults_of(PresignSettings).keys()
-    assert set(names[8:10]) == defaults_of(PresignSettings).keys() - defaults_of(WorkerSettings).keys()
+    assert set(names[3:11]) == defaults_of(PresignSettings).keys()
+    assert set(names[9:11]) == defaults_of(PresignSettings).keys() - defaults_of(WorkerSettings).keys()
     assert "The first three are read by producers" in README
-    assert "The next seven are read by those who sign URLs, the\nlast two of these by them alone" in README
+    assert "The next eight are read by those who sign URLs, the\nlast two of these by them alone" in README
 
 
 def test_the_newest_entry_of_the_changelog_is_this_version() -> None:

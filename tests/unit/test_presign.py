@@ -230,7 +230,7 @@ def test_workers_and_presigners_read_the_same_variables(monkeypatch: pytest.Monk
     for name in ("ENDPOINT_URL", "DEFAULT_REGION", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN"):
         monkeypatch.setenv(f"AWS_{name}", f"http://{name}")
     shared = PresignSettings.load().model_dump(exclude={"s3_public_endpoint_url", "s3_url_ttl_s"})
-    assert len(shared) == 5
+    assert len(shared) == 6
     assert shared.items() <= WorkerSettings.load().model_dump().items()
     assert "SECRET_ACCESS_KEY" not in repr(PresignSettings.load())
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from producer.connection import connect, connect_async, normalize_url
+from producer.connection import connect, connect_async
 from producer.errors import SettingsError
 from producer.redaction import hide_credentials, redact
+from producer.redis_url import normalize_url, read_sentinels
 from producer.settings import ProducerSettings
 from worker.settings import WorkerSettings
 
@@ -92,7 +93,7 @@ def test_valkey_urls_are_redis_urls(url: str, normal: str) -> None:
         "localhost",
         "http://h",
         "redis://h:port/0",
-        "amqp://h",
+        "sqs://h",
         "redis://h/abc",
         "redis://h/0?colour=1",
         "redis://:a/b@h",
@@ -107,6 +108,62 @@ def test_a_url_of_something_else_is_refused(url: str) -> None:
     for function in (connect, connect_async):
         with pytest.raises(SettingsError, match="SEEDMILL_REDIS_URL"):
             function(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts", "primary"),
+    [
+        ("sentinel://h/0?service_name=s", [("h", 26379)], "redis://10.0.0.1:6379/0"),
+        ("sentinel://h:1,i,j:2?service_name=s", [("h", 1), ("i", 26379), ("j", 2)], "redis://10.0.0.1:6379"),
+        ("sentinel://[::1]:1,[::2]/3?service_name=s", [("::1", 1), ("::2", 26379)], "redis://10.0.0.1:6379/3"),
+        (
+            "sentinels://u:p%2Fw@h,i/2?ssl_ca_certs=/etc/ca.pem&service_name=s&sentinel_password=q",
+            [("h", 26379), ("i", 26379)],
+            "rediss://u:p%2Fw@10.0.0.1:6379/2?ssl_ca_certs=/etc/ca.pem",
+        ),
+    ],
+)
+def test_sentinels_lead_to_the_primary_with_all_else_that_the_url_says(
+    url: str, hosts: list[tuple[str, int]], primary: str
+) -> None:
+    found = read_sentinels(url)
+    assert found
+    assert (list(found.hosts), found.service_name) == (hosts, "s")
+    assert found.primary_url("10.0.0.1", 6379) == primary
+    assert found.credentials == ({"password": "q"} if "sentinel_password" in url else {})
+    assert normalize_url(url) == url
+    assert "'q'" not in repr(found)
+    connect(url).close()
+    connect_async(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sentinel://h:26379/0",
+        "sentinel:///0?service_name=s",
+        "sentinel://h:port/0?service_name=s",
+        "sentinel://h,,i/0?service_name=s",
+        "sentinel://h:26379;sentinel://i:26379/0?service_name=s",
+        "sentinel://[::1/0?service_name=s",
+        "sentinel://h/abc?service_name=s",
+        "sentinel://h/0?service_name=s&colour=1",
+        "sentinels://h/0?service_name=s&ssl_cert_reqs=bogus",
+    ],
+)
+def test_a_url_that_does_not_name_sentinels_or_what_they_watch_is_refused(url: str) -> None:
+    for function in (connect, connect_async):
+        with pytest.raises(SettingsError, match="SEEDMILL_REDIS_URL"):
+            function(url)
+
+
+@pytest.mark.parametrize("url", ["amqp://u:hush@h:5672//", "amqps://h", "pyamqp://h"])
+def test_rabbitmq_is_refused_with_what_to_do(url: str) -> None:
+    with pytest.raises(
+        SettingsError, match=r"RabbitMQ.*name a Redis or Valkey.*HTTP API \(docs/services\.md\)"
+    ) as caught:
+        connect(url)
+    assert "hush" not in str(caught.value)
 
 
 def test_a_socket_is_a_place_too() -> None:
@@ -146,6 +203,7 @@ def test_a_password_in_an_endpoint_is_not_shown(text: str, shown: str) -> None:
         ("redis:/me:hush@h", "***@h"),
         ("redis:me:hush@h", "***@h"),
         ("h:1", "h:1"),
+        ("sentinel://me:hush@h:1,i:2/0?sentinel_password=hush", "sentinel://me:***@h:1,i:2/0"),
     ],
 )
 def test_passwords_are_never_shown(url: str, shown: str) -> None:

@@ -128,6 +128,7 @@ class Ledger:
         self._open = True
         self._heard = time.monotonic()
         self._quiet_until = 0.0
+        self._server = ""
 
     @property
     def free(self) -> int:
@@ -317,11 +318,16 @@ class Ledger:
             return None
 
     def _server_is_new(self) -> bool:
+        """Return whether others may not have found the server yet: it was started, or took over, only just now."""
         try:
-            return int(self._redis.info("server")["uptime_in_seconds"]) < GRACE_S
+            facts = self._redis.info("server")
         except redis.ResponseError as error:
             log.debug("the age of the server cannot be seen", action="info_refused", error=str(error))
             return False
+        before, self._server = self._server, str(facts.get("run_id", ""))
+        if before not in ("", self._server):
+            self._quiet_until = time.monotonic() + GRACE_S
+        return int(facts["uptime_in_seconds"]) < GRACE_S or time.monotonic() < self._quiet_until
 
     def _doubt_the_disconnected(self) -> None:
         """Shorten the lease of workers whose connection is closed; where that cannot be asked, leases run out."""

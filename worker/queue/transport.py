@@ -23,6 +23,8 @@ from kombu.transport import redis as kombu_redis
 
 from producer.connection import takes_no_writes
 from producer.contract import LANES, QUEUE
+from producer.redis_url import Sentinels
+from producer.sentinel import Watching, WatchingTLS, primary_pool
 from worker.errors import MalformedMessage
 from worker.monitoring import metrics
 from worker.queue.burial import Burial
@@ -43,6 +45,8 @@ PRIVATE = {
         "_size",
         "_receive",
         "_on_connection_disconnect",
+        "_connparams",
+        "_get_pool",
     ),
     kombu_redis.MultiChannelPoller: ("_register_BRPOP", "_update_brpop_polling", "_pause_brpop", "on_readable"),
     kombu_redis.Transport: ("__init__", "register_with_event_loop"),
@@ -101,7 +105,8 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]  # kombu has no types
 
     QoS = QoS
     ledger: Ledger
-    from_transport_options = (*kombu_redis.Channel.from_transport_options, "ledger")
+    sentinels: Sentinels | None
+    from_transport_options = (*kombu_redis.Channel.from_transport_options, "ledger", "sentinels")
 
     def look(self) -> None:
         """Take urgent messages while there is room for no others."""
@@ -116,6 +121,15 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]  # kombu has no types
         except (TypeError, ValueError, AttributeError, LookupError, RecursionError) as error:
             log.error("a published text is no message", action="control_refused", error=repr(error))
             return False
+
+    def _get_pool(self, asynchronous: bool = False) -> Any:
+        """Return the connections; behind Sentinels, whose transport kombu has apart, each goes to the primary."""
+        if self.sentinels is None:
+            return super()._get_pool(asynchronous)
+        self.connection_class, self.connection_class_ssl = Watching, WatchingTLS
+        options = self._connparams(asynchronous)
+        self.keyprefix_fanout: str = self.keyprefix_fanout.format(db=options["db"])
+        return primary_pool(self.sentinels, **{name: options[name] for name in options.keys() - {"host", "port"}})
 
     def _brpop_start(self, timeout: float | None = None) -> None:
         """Wait for a message in the first lane; there is one, or a stand-in, while any lane of ours has messages."""
