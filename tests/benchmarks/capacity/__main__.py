@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 
 from tests.benchmarks.capacity import calls, check, points, predict, report
-from tests.benchmarks.capacity.costs import Files, fitted
+from tests.benchmarks.capacity.costs import Files, fitted, told
 from tests.benchmarks.capacity.points import POINTS, REFERENCE
 from tests.benchmarks.devices import ModelSpec, write_bank
 from tests.benchmarks.measure import machine
@@ -61,12 +61,13 @@ def measure(*, quick: bool) -> dict[str, Any]:
 def simulate(own: Mapping[str, Any]) -> dict[str, Any]:
     """Return the figures with all that the simulation says."""
     files = Files.load(own)
-    costs = fitted(files)
-    rows = {"reproduced": check.reproduced(files, costs), "held_out": check.held_out(files, costs)}
+    numbers = check.told(files, fitted(files))
+    costs = told(files, numbers)
+    rows = {"reproduced": check.reproduced(files, costs), "held_out": check.held_out(files, costs, own["points"][1:])}
     measured = {name: own[name] for name in ("machine", "quick", "redis", "points")}
     return {
         **measured,
-        "told": check.told(files, costs),
+        "told": numbers,
         **rows,
         "errors": {name: check.errors(some) for name, some in rows.items()},
         **predict.predicted(files, costs),

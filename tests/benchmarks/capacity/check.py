@@ -12,19 +12,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tests.benchmarks.capacity import runs
-from tests.benchmarks.capacity.costs import Files, gpu, gpu_host, on_cpu, scaled, stand_in, today
+from tests.benchmarks.capacity.costs import FITTED, Files, gpu, gpu_host, on_cpu, scaled, stand_in, today
 from tests.benchmarks.capacity.world import Costs, Setup
 from tests.benchmarks.measure import median
 from tests.benchmarks.probes import SUBMITTERS
 from tests.benchmarks.report import MODELS
 
-SPEED, WAIT, CPU = "seeds/s", "lone seed p50, ms", "worker CPU ms a seed"
+SPEED, WAIT = "seeds/s", "lone seed p50, ms"
 WORKERS = {"seedmill": 1, "seedmill-two": 2}
 WAYS = {"alone": 30, "tenants": 20, "jobs": 2}
 """Lone seeds that are simulated of each way of the benchmark of tenants."""
 
-FITTED = {("throughput", "fast device, 1 worker", WAIT), ("gpu", "demo model on the GPU, 1 worker, range", SPEED)}
-"""Points that the two fitted numbers are fitted to."""
+FITTED_POINTS = {
+    ("throughput", "fast device, 1 worker", WAIT),
+    ("gpu", "demo model on the GPU, 1 worker, range", SPEED),
+    ("gpu", "demo model on the GPU, 2 workers, range", SPEED),
+}
+"""Points that numbers are fitted to."""
 
 DISTURBED = 0.1
 """Part of the cores that others took above which a point says little."""
@@ -41,7 +45,7 @@ def row(source: str, what: str, unit: str, measured: float, simulated: float) ->
         "measured": round(measured, 2),
         "simulated": round(simulated, 2),
         "error": round(simulated / measured - 1, 3),
-        "fitted": (source, what, unit) in FITTED,
+        "fitted": (source, what, unit) in FITTED_POINTS,
     }
 
 
@@ -111,19 +115,13 @@ def _gpu(files: Files, costs: Costs) -> Iterator[Row]:
             setup = gpu(files, costs, f"{model} fp32", workers)
             name = f"{MODELS[model]} on the GPU, {workers} worker{'s' * (workers > 1)}"
             yield from _system("gpu", name, setup, measured, system)
-        figures = measured["systems"]["seedmill range"]
-        setup = gpu(files, costs, f"{model} fp32")
-        seed = setup.costs.python_ms + setup.costs.native_ms + setup.costs.message_ms / runs.CHUNK
-        polling = setup.device.seed_ms + setup.device.call_ms / runs.CHUNK
-        what = f"{MODELS[model]} on the GPU, 1 worker, range"
-        yield row("gpu", what, CPU, figures["worker_cpu_ms"], seed + polling)
 
 
-def held_out(files: Files, costs: Costs) -> list[Row]:
-    """Return the points that were measured for this alone, but for the one that says how fast the machine was."""
+def held_out(files: Files, costs: Costs, points: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """Return points that were measured for this alone."""
     costs = scaled(costs, today(files))
     found = []
-    for point in files.own["points"][1:]:
+    for point in points:
         setup = of_point(files, costs, point)
         if point["lone"]:
             run = runs.lone_jobs(setup, point["seeds"], SUBMITTERS)
@@ -161,8 +159,8 @@ def errors(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def told(files: Files, costs: Costs) -> dict[str, float]:
-    """Return what was fitted, and how fast the other machines are."""
-    facts = {"python_ms": costs.python_ms, "idle_ms": costs.idle_ms, "message_ms": costs.message_ms}
+    """Return what was fitted and what the document speaks of, and how fast the cores of the other machines are."""
+    facts = {name: getattr(costs, name) for name in (*FITTED, "message_ms")}
     facts |= {"beat_ms": costs.redis.beat_ms, "beat_each_ms": costs.redis.beat_each_ms}
     facts |= {"cores_of_the_points": today(files), "cores_beside_the_gpu": gpu_host(files)}
     return {name: round(value, 4) for name, value in facts.items()}

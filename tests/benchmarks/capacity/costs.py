@@ -1,16 +1,17 @@
 """What the simulation of capacity is told, all of it read from files that benchmarks wrote.
 
 CPU time of worker, store and client is that of ``make bench`` with the stand-in for a fast device; of Redis, that of
-each script; the device is the H100 of ``make bench-gpu``. Two numbers are fitted, each to one point: how much of a
-seed's CPU time holds the interpreter, to the speed of one worker on the H100; and what a lone message waits in a worker
-beside all CPU time, to a lone seed on the stand-in.
+each script; the device is the GPU of ``make bench-gpu``. Three numbers are fitted, each to one point: how much of a
+seed's CPU time in a worker holds the interpreter, to the speed of one worker on the GPU with a range; how much of an
+object's CPU time in the embedded store is one object after the other, to two workers there with a range; and what a
+lone message waits in a worker beside all CPU time, to a lone seed on the stand-in.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,17 +21,15 @@ import numpy as np
 from tests.benchmarks.capacity import runs
 from tests.benchmarks.capacity.world import Costs, Device, RedisCosts, Setup
 from tests.benchmarks.devices import CALL_MS, SEED_MS
+from tests.benchmarks.report import RESULTS as BENCH
 
-RESULTS = Path(__file__).with_name("results")
-CHUNK = 32
-STAND_IN = Device(CALL_MS, SEED_MS)
+RESULTS = BENCH.parent
+CHUNK, MAX_BATCH = 32, 1024
+STAND_IN = Device(((0, CALL_MS), (MAX_BATCH, CALL_MS + SEED_MS * MAX_BATCH)))
 LOOKS_PER_S = 2.5
 """Times a second that a worker asks whether its jobs are cancelled (worker/duties.py)."""
 
-GPU_BATCHES = ("8", "32", "64")
-"""Batches of the model alone on a GPU between which its time is taken to be linear."""
-
-FITTING_STEPS = 12
+FITTING_STEPS = 10
 
 Json = Mapping[str, Any]
 
@@ -123,21 +122,46 @@ def unfitted(files: Files) -> Costs:
     )
 
 
+FITTED = ("python_ms", "native_ms", "store_turn", "idle_ms")
+
+
+def told(files: Files, numbers: Mapping[str, float]) -> Costs:
+    """Return what everything takes, with numbers that were fitted before."""
+    return dataclasses.replace(unfitted(files), **{name: numbers[name] for name in FITTED})
+
+
 def fitted(files: Files) -> Costs:
     """Return what everything takes."""
     costs = unfitted(files)
-    wanted = files.gpu["models"]["demo"]["systems"]["seedmill range"]["seeds_per_s"]
-    seeds = files.gpu["models"]["demo"]["seeds"]
-    most = costs.native_ms
-    low, high = 0.0, most
-    for _ in range(FITTING_STEPS):
-        held = (low + high) / 2
-        costs = dataclasses.replace(costs, python_ms=held, native_ms=most - held)
-        is_slow = runs.one_range(gpu(files, costs, "demo fp32"), seeds).seeds_per_s < wanted
-        low, high = (low, held) if is_slow else (held, high)
-    idle = files.fast["seedmill lone"]["lone_p50_ms"]
-    missing = idle - runs.lone_seeds(stand_in(files, costs), 20).wait_ms()
+    measured = files.gpu["models"]["demo"]
+    seeds, systems = measured["seeds"], measured["systems"]
+
+    def held(part: float) -> Costs:
+        return dataclasses.replace(costs, python_ms=part * costs.native_ms, native_ms=(1 - part) * costs.native_ms)
+
+    def one(part: float) -> float:
+        return runs.one_range(gpu(files, held(part), "demo fp32"), seeds).seeds_per_s
+
+    costs = held(_meet(one, systems["seedmill range"]["seeds_per_s"]))
+
+    def turned(part: float) -> Costs:
+        return dataclasses.replace(costs, store_turn=part)
+
+    def two(part: float) -> float:
+        return runs.one_range(gpu(files, turned(part), "demo fp32", workers=2), seeds).seeds_per_s
+
+    costs = turned(_meet(two, systems["seedmill-two range"]["seeds_per_s"]))
+    missing = files.fast["seedmill lone"]["lone_p50_ms"] - runs.lone_seeds(stand_in(files, costs), 20).wait_ms()
     return dataclasses.replace(costs, idle_ms=max(0.0, missing))
+
+
+def _meet(speed: Callable[[float], float], wanted: float) -> float:
+    """Return the part, from 0 to 1, with which the speed is what it should be; it falls as the part grows."""
+    low, high = 0.0, 1.0
+    for _ in range(FITTING_STEPS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if speed(middle) < wanted else (middle, high)
+    return (low + high) / 2
 
 
 def scaled(costs: Costs, factor: float) -> Costs:
@@ -162,9 +186,10 @@ def today(files: Files) -> float:
 
 
 def gpu_host(files: Files) -> float:
-    """Return how many times as long the cores beside the GPU take, by what the store took there."""
-    there = files.gpu["models"]["demo"]["systems"]["seedmill range"]["s3_cpu_ms"]
-    return float(there / files.fast["seedmill range"]["s3_cpu_ms"])
+    """Return how many times as long the cores beside the GPU take, by the CPU time of a worker that polls the GPU."""
+    there = files.gpu["models"]["demo"]["systems"]["seedmill range"]["worker_cpu_ms"]
+    polled = gpu_device(files, "demo fp32").batch_ms(CHUNK) / CHUNK
+    return float((there - polled) / files.fast["seedmill range"]["worker_cpu_ms"])
 
 
 def stand_in(files: Files, costs: Costs, workers: int = 1) -> Setup:
@@ -188,12 +213,12 @@ def on_cpu(files: Files, costs: Costs, model: str, workers: int = 1) -> Setup:
 def gpu_device(files: Files, model: str) -> Device:
     """Return the GPU that was measured, with a model."""
     alone = files.gpu["alone"][model]["ms"]
-    call, seed = _fit([(1, int(batch)) for batch in GPU_BATCHES], [alone[batch] for batch in GPU_BATCHES])
-    return Device(call, seed, is_polled=True)
+    return Device(tuple((int(batch), float(ms)) for batch, ms in alone.items()), is_polled=True)
 
 
 def gpu(files: Files, costs: Costs, model: str, workers: int = 1) -> Setup:
     """Return the machine of the GPU, which Redis, the store and the clients shared."""
     cores = files.gpu["machine"]["cores"]
-    costs = scaled(costs, gpu_host(files))
+    store = files.gpu["models"]["demo"]["systems"]["seedmill range"]["s3_cpu_ms"] / 2
+    costs = dataclasses.replace(scaled(costs, gpu_host(files)), store_cpu_ms=store)
     return Setup(costs, gpu_device(files, model), workers=workers, cores=cores, is_one_host=True)

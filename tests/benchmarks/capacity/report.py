@@ -36,7 +36,7 @@ def ceilings(results: Results) -> dict[str, dict[str, float]]:
             calls = ("submit", "take", "start", "finish", "poll") if load == "lone" else ("take", "start", "finish")
             spent = {call: _cpu(results, load, call) for call in calls}
             whole = sum(spent.values())
-            found[load] = {"us": whole, "take": spent["take"] / whole, "seeds_per_s": 1e6 * seeds / whole, **spent}
+            found[load] = {"us": whole, "seeds_per_s": 1e6 * seeds / whole, **spent}
     return found
 
 
@@ -122,8 +122,9 @@ def redis(results: Results) -> str:
     """Return what Redis does for a seed, and how many GPUs it carries."""
     waiting = results["redis"]["waiting"][-1]
     woken = (waiting["wake_cpu_us"] + waiting["look_cpu_us"]) / 1000
+    chunk = ceilings(results)[CHUNK]
     said = (
-        f"Taking is {ceilings(results)[CHUNK]['take']:.0%} of a chunk of 32: that much another broker would take off "
+        f"Taking is {chunk['take'] / chunk['us']:.0%} of a chunk of 32: that much another broker would take off "
         f"Redis.\nA message that comes to idle workers wakes them all, which takes {woken:.2f} ms of Redis each.\n"
     )
     return "\n".join((_calls(results), _beats(results), _crowds(results), said))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import simpy
 
 from tests.benchmarks.capacity.queue import Message, Queue
@@ -62,22 +63,28 @@ class Costs:
     put_image_ms: float
     put_metadata_ms: float
     """Time that an object takes beside all this CPU time."""
+    store_turn: float = 0.0
+    """Part of the store's CPU time of an object that one object after the other takes."""
     idle_ms: float = 0.0
     """Time that a lone message takes beside all this, in the worker."""
 
 
 @dataclass(frozen=True)
 class Device:
-    """What computes: ``call_ms`` a batch and ``seed_ms`` a seed in it; or ``decode_ms`` of the host's cores a seed."""
+    """What computes: batches, whose milliseconds by size are on straight lines between those of ``curve``; or
+    ``decode_ms`` of the host's cores a seed."""
 
-    call_ms: float = 0.0
-    seed_ms: float = 0.0
+    curve: tuple[tuple[float, float], ...] = ()
     decode_ms: float = 0.0
     threads: int = 1
     is_polled: bool = False
     """Whether a core of the host does nothing else while it computes."""
     is_shared: bool = True
     """Whether the workers of a host take turns at it."""
+
+    def batch_ms(self, seeds: int) -> float:
+        """Return what a batch takes."""
+        return float(np.interp(seeds, *zip(*self.curve, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -185,12 +192,18 @@ class Store:
         self.puts = 0
         self._host = host
         self._dice = dice
+        self._turn = simpy.Resource(env, 1)
 
     def put(self, ms: float, count: int) -> Steps:
         """Keep so many objects, side by side."""
         self.puts += count
         if self._host:
-            yield from self._host.work(self.setup.costs.store_cpu_ms * count)
+            spent = self.setup.costs.store_cpu_ms * count
+            turn_ms = spent * self.setup.costs.store_turn
+            with self._turn.request() as turn:
+                yield turn
+                yield from self._host.work(turn_ms)
+            yield from self._host.work(spent - turn_ms)
         yield self.env.timeout(ms * self._dice.uniform(0.5, 1.5))
 
 
@@ -300,9 +313,9 @@ class Worker:
             lanes = [seeds // device.threads + (lane < seeds % device.threads) for lane in range(device.threads)]
             yield self.env.all_of([self.env.process(self.host.work(device.decode_ms * n)) for n in lanes if n])
         elif device.is_polled:
-            yield from self.host.work(device.call_ms + device.seed_ms * seeds)
+            yield from self.host.work(device.batch_ms(seeds))
         else:
-            yield self.env.timeout(device.call_ms + device.seed_ms * seeds)
+            yield self.env.timeout(device.batch_ms(seeds))
 
     def _upload(self, message: Message, seeds: int) -> Steps:
         costs, store = self.costs, self.world.store
