@@ -22,7 +22,7 @@ import redis.connection
 from producer import attempts, records
 from producer.attempts import Ending
 from producer.connection import connect
-from producer.contract import QUEUE, Priority, SeedStatus, chunk_task_id
+from producer.contract import QUEUE, WAKE, Priority, SeedStatus, chunk_task_id
 from producer.gallery import encode_facts
 from producer.lua import Call
 from producer.message import ChunkMessage, SeedResult, chunk_result, encode_celery_result
@@ -38,6 +38,7 @@ MODEL = "demo-6bd0c09c6ba4b445"
 CAPTION = "a quiet harbour with two boats under an evening sky, painted in oil"
 TIMINGS = dict.fromkeys(("queue_ms", "generate_ms", "encode_ms", "put_image_ms", "put_metadata_ms", "total_ms"), 12.345)
 LONE = 1
+WAIT_S = 60.0
 
 Command = list[bytes]
 
@@ -243,15 +244,13 @@ def waiting(bench: Bench, workers: int) -> dict[str, Any]:
     look = bench.pack(recording.call)
 
     def wake() -> int:
-        for connection in crowd:
-            connection.send_command("BLMOVE", QUEUE, QUEUE, "RIGHT", "RIGHT", 1)
-        deadline = time.monotonic() + 30
-        while bench.control.info("clients")["blocked_clients"] < workers and time.monotonic() < deadline:
-            pass
-        bench.control.rpush(QUEUE, "wake")
+        bench.control.rpush(QUEUE, WAKE)
         return sum(connection.read_response() is not None for connection in crowd)
 
     bench.control.delete(QUEUE)
+    for connection in crowd:
+        connection.send_command("BLMOVE", QUEUE, QUEUE, "RIGHT", "RIGHT", 60)
+    wait_until(lambda: bench.control.info("clients")["blocked_clients"] == workers)
     spent, woken = bench.meter(workers, wake)
     bench.control.delete(QUEUE)
     looks, _ = bench.meter(workers, lambda: bench.send([look] * workers))
@@ -308,10 +307,13 @@ def running_bench() -> Iterator[Bench]:
             server.process.stop()
 
 
-def wait_until_swept(bench: Bench) -> None:
-    """Wait until the server is so old that workers sweep."""
-    while bench.control.info("server")["uptime_in_seconds"] < GRACE_S:
-        time.sleep(0.05)
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait until the server is as it should be."""
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the server is not as it should be within {WAIT_S:g} s")
+        time.sleep(0.01)
 
 
 def least(rounds: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -332,7 +334,7 @@ def measure(rounds: int, workers: Sequence[int]) -> dict[str, Any]:
                 number += 1
                 rows += Round(bench, load, number).run()
             found.append(rows)
-        wait_until_swept(bench)
+        wait_until(lambda: bench.control.info("server")["uptime_in_seconds"] >= GRACE_S)  # workers sweep from then on
         return {
             "server": version,
             "calls": least(found),

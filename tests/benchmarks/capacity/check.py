@@ -53,7 +53,7 @@ def reproduced(files: Files, costs: Costs) -> list[Row]:
     """Return the points of the other benchmarks."""
     return [
         *_throughput(files, costs),
-        *_round_trips(files, costs),
+        *round_trips(files, costs),
         *_tenants(files, costs),
         *_gpu(files, costs),
     ]
@@ -86,7 +86,8 @@ def _system(source: str, name: str, setup: Setup, measured: Mapping[str, Any], s
                 yield row(source, name, WAIT, wait, runs.lone_seeds(setup, 12).wait_ms())
 
 
-def _round_trips(files: Files, costs: Costs) -> Iterator[Row]:
+def round_trips(files: Files, costs: Costs) -> Iterator[Row]:
+    """Yield a range and lone seeds with a proxy before Redis."""
     measured = files.bench["round_trips"]
     proxy = measured["proxy_cpu_ms"]
     setup = dataclasses.replace(stand_in(files, costs), rtt_ms=measured["added_ms"], extra_cpu_ms=proxy)
@@ -150,12 +151,17 @@ def of_point(files: Files, costs: Costs, point: Mapping[str, Any]) -> Setup:
     )
 
 
-def errors(rows: Sequence[Row]) -> dict[str, Any]:
-    """Return how far the simulation is off, where nothing was fitted and nobody disturbed."""
-    counted = [abs(one["error"]) for one in rows if not one["fitted"] and one.get("others_cpu_share", 0.0) <= DISTURBED]
-    if not counted:
-        return {"points": 0}
-    return {"points": len(counted), "median": round(median(counted), 3), "most": max(counted)}
+def errors(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """Return how far the simulation is off where nothing was fitted: of points, and of those that others disturbed."""
+    found: dict[str, list[float]] = {"quiet": [], "disturbed": []}
+    for one in rows:
+        if not one["fitted"]:
+            found["disturbed" if one.get("others_cpu_share", 0.0) > DISTURBED else "quiet"].append(abs(one["error"]))
+    return {
+        name: {"points": len(values), "median": round(median(values), 3), "most": max(values)}
+        for name, values in found.items()
+        if values
+    }
 
 
 def told(files: Files, costs: Costs) -> dict[str, float]:

@@ -127,7 +127,8 @@ FITTED = ("python_ms", "native_ms", "store_turn", "idle_ms")
 
 def told(files: Files, numbers: Mapping[str, float]) -> Costs:
     """Return what everything takes, with numbers that were fitted before."""
-    return dataclasses.replace(unfitted(files), **{name: numbers[name] for name in FITTED})
+    found: dict[str, Any] = {name: numbers[name] for name in FITTED}
+    return dataclasses.replace(unfitted(files), **found)
 
 
 def fitted(files: Files) -> Costs:

@@ -29,7 +29,10 @@ MOST_BUSY = 0.6
 CROWDS = (8, 12, 16, 24, 32, 64, 128)
 """GPUs on one Redis that are tried."""
 
-GRAIN = 8
+GRAINS = ((32, 4), (max(CROWDS), 8))
+"""Seeds that are moved together in a crowd of up to so many: more is quicker, and makes uploads slower than they are,
+which is why a crowd is compared with a GPU alone that is simulated as coarsely."""
+
 LEAST_TTL_S = 3600
 DEFAULT_UPLOADS = int(WorkerSettings.model_fields["upload_threads"].default)
 DEFAULT_TTL_S = int(ProducerSettings.model_fields["result_ttl_s"].default)
@@ -63,7 +66,7 @@ class Forecast:
             put_metadata_ms=PUT_MS,
         )
 
-    def setup(self, fleet: Fleet) -> Setup:
+    def setup(self, fleet: Fleet, grain: int = 1) -> Setup:
         """Return the setup of GPUs."""
         return Setup(
             self._costs,
@@ -73,13 +76,13 @@ class Forecast:
             cores=self._files.gpu["machine"]["cores"],
             uploads=fleet.uploads,
             rtt_ms=RTT_MS,
-            grain=GRAIN,
+            grain=grain,
         )
 
-    def run(self, fleet: Fleet) -> runs.Run:
+    def run(self, fleet: Fleet, grain: int = 1) -> runs.Run:
         """Watch GPUs at work; many of them for a shorter time."""
         watched = max(500.0, 2000.0 / fleet.gpus)
-        return runs.endless(self.setup(fleet), warm_ms=800.0, watched_ms=watched)
+        return runs.endless(self.setup(fleet, grain), warm_ms=600.0, watched_ms=watched)
 
     def tuned(self, model: str) -> Fleet:
         """Return how many workers a GPU needs to be as busy as it can be."""
@@ -89,18 +92,18 @@ class Forecast:
 
     def crowds(self, fleet: Fleet) -> list[dict[str, Any]]:
         """Return how more and more GPUs fare on one Redis."""
-        alone = self.run(fleet).seeds_per_s
+        alone = {grain: self.run(fleet, grain).seeds_per_s for _, grain in GRAINS}
         found = []
         for gpus in CROWDS:
-            many = dataclasses.replace(fleet, gpus=gpus)
-            run = self.run(many)
+            grain = next(grain for most, grain in GRAINS if gpus <= most)
+            run = self.run(dataclasses.replace(fleet, gpus=gpus), grain)
             found.append(
                 {
                     "model": fleet.model,
                     "gpus": gpus,
                     "workers": gpus * fleet.workers,
                     "seeds_per_s": round(run.seeds_per_s),
-                    "of_linear": round(run.seeds_per_s / gpus / alone, 3),
+                    "of_linear": round(run.seeds_per_s / gpus / alone[grain], 3),
                     "redis_busy": round(run.shares["Redis"], 3),
                     "heartbeats": round(self.heartbeats(gpus * fleet.workers), 3),
                 }
@@ -193,7 +196,7 @@ def sensitivity(forecast: Forecast) -> Iterator[dict[str, Any]]:
     base = forecast.setup(tuned)
 
     def say(what: str, setup: Setup, chunk: int = CHUNK) -> dict[str, Any]:
-        run = runs.endless(setup, warm_ms=1000.0, watched_ms=2000.0, chunk=chunk)
+        run = runs.endless(setup, warm_ms=1000.0, watched_ms=1500.0, chunk=chunk)
         busy = 1000 * run.shares["Redis"] / run.seeds_per_s
         facts = {"seeds_per_s": round(run.seeds_per_s), "redis_us_per_seed": round(1000 * busy, 1)}
         return {"what": what, **facts, "cores": round(run.cores_used, 1), "bottleneck": run.bottleneck}

@@ -187,11 +187,10 @@ def checks(results: Results) -> str:
 def _errors(results: Results) -> str:
     said = []
     for name, what in (("reproduced", "points of other benchmarks"), ("held_out", "points held out")):
-        if (found := results["errors"][name])["points"]:
-            said.append(f"{found['points']} {what}: median error {found['median']:.0%}, largest {found['most']:.0%}.")
-    if disturbed := sum(row["others_cpu_share"] > DISTURBED for row in results["held_out"]):
-        share = f"more than {DISTURBED:.0%} of the cores"
-        said.append(f"During {disturbed} of those held out others took {share}; these do not count: measure again.")
+        for kind, found in results["errors"][name].items():
+            how = f", while others took more than {DISTURBED:.0%} of the cores" if kind == "disturbed" else ""
+            most = f"{found['median']:.0%} for half of them, {found['most']:.0%} at most"
+            said.append(f"- {found['points']} {what}{how}: off by up to {most}.")
     return "\n".join(said)
 
 

@@ -84,7 +84,8 @@ class Device:
 
     def batch_ms(self, seeds: int) -> float:
         """Return what a batch takes."""
-        return float(np.interp(seeds, *zip(*self.curve, strict=True)))
+        sizes, times = zip(*self.curve, strict=True)
+        return float(np.interp(seeds, sizes, times))
 
 
 @dataclass(frozen=True)
@@ -132,12 +133,15 @@ class Host:
             ms -= part
 
     def _others(self, share: float) -> Steps:
-        """Take a part of a core for what is none of ours."""
+        """Take a part of a core for what is none of ours: as much as it has to, however long it had to wait."""
+        taken = 0.0
         while True:
-            yield self.env.timeout(SLICE_MS * (1 - share) / share)
+            yield self.env.timeout(SLICE_MS)
             with self.cores.request() as turn:
                 yield turn
-                yield self.env.timeout(SLICE_MS)
+                part = (share * self.env.now - taken) / (1 - share)
+                yield self.env.timeout(part)
+                taken += part
 
 
 class Redis:
