@@ -18,16 +18,16 @@ from typing import Any
 
 import numpy as np
 
+from producer.contract import DEFAULT_CHUNK_SIZE
 from tests.benchmarks.capacity import runs
 from tests.benchmarks.capacity.world import Costs, Device, RedisCosts, Setup
 from tests.benchmarks.devices import CALL_MS, SEED_MS
 from tests.benchmarks.report import RESULTS as BENCH
+from worker.duties import CANCEL_S
 
 RESULTS = BENCH.parent
-CHUNK, MAX_BATCH = 32, 1024
+CHUNK, MAX_BATCH = DEFAULT_CHUNK_SIZE, 1024
 STAND_IN = Device(((0, CALL_MS), (MAX_BATCH, CALL_MS + SEED_MS * MAX_BATCH)))
-LOOKS_PER_S = 2.5
-"""Times a second that a worker asks whether its jobs are cancelled (worker/duties.py)."""
 
 FITTING_STEPS = 10
 
@@ -74,7 +74,7 @@ def redis_costs(measured: Json) -> RedisCosts:
     start, finish = (_fit(sizes, _cpu(chunks, call)) for call in ("start", "finish"))
     lone = {row["call"]: row["cpu_us"] for row in reversed(rows) if row["load"] == "lone"}
     beat = _fit([(1, row["workers"]) for row in measured["living"]], [row["cpu_us"] for row in measured["living"]])
-    looks = measured["looks"]["canceled_cpu_us"] * LOOKS_PER_S + measured["looks"]["manifest_cpu_us"]
+    looks = measured["looks"]["canceled_cpu_us"] / CANCEL_S + measured["looks"]["manifest_cpu_us"]
     base = {"submit": lone["submit"], "finish lone": lone["finish"], "poll": lone["poll"]}
     base |= {"take": take[0], "start": start[0], "finish": finish[0], "wake": measured["waiting"][-1]["wake_cpu_us"]}
     return RedisCosts(

@@ -16,6 +16,7 @@ from typing import Any
 
 from producer import Client
 from tests.benchmarks.bucket import Bucket
+from tests.benchmarks.compare import PAUSES_S
 from tests.benchmarks.delay import delayed
 from tests.benchmarks.devices import ModelSpec
 from tests.benchmarks.measure import median, meter, timed
@@ -29,7 +30,6 @@ SEEDS_APART = 100_000
 """Seeds from the first of one point to that of the next: none is found published already."""
 
 LONE = 20
-PAUSES_S = (0.02, 0.05, 0.035, 0.065)
 STAGES = ("generate_ms", "encode_ms", "put_image_ms", "put_metadata_ms")
 
 

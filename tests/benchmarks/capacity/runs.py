@@ -9,18 +9,16 @@ from dataclasses import dataclass
 
 import simpy
 
+from producer.contract import DEFAULT_CHUNK_SIZE
+from producer.pace import BEFORE, POLL_FIRST_S, POLL_MAX_S, SHARE
 from tests.benchmarks.capacity.queue import BULK, URGENT, Job, Queue
 from tests.benchmarks.capacity.world import Host, Redis, Setup, Steps, Store, Worker, World
+from tests.benchmarks.compare import PAUSES_S
 from tests.benchmarks.measure import percentile
+from tests.benchmarks.tenants import CROWD
 
 DICE = 20_260_101
-CHUNK = 32
-POLL_FIRST_MS, POLL_MAX_MS, SHARE, BEFORE = 1.0, 500.0, 1 / 16, 0.5
-"""As producer/pace.py has it."""
-
-PAUSES_MS = (20.0, 50.0, 35.0, 65.0)
-"""Between lone seeds, as the benchmark pauses."""
-
+CHUNK = DEFAULT_CHUNK_SIZE
 MANY = 10**9
 FULL = 0.97
 """Part of the time in use that counts as all of it."""
@@ -91,7 +89,9 @@ class Simulation:
                 seen, end = job.done, now + (job.total - job.done) * (now - job.created_ms) / job.done
             ahead = end - now
             foreseen = ahead * BEFORE if ahead > 0 else -ahead * SHARE
-            yield self.env.timeout(min(POLL_MAX_MS, max(POLL_FIRST_MS, min(foreseen, (now - started) * SHARE))))
+            yield self.env.timeout(
+                min(1000 * POLL_MAX_S, max(1000 * POLL_FIRST_S, min(foreseen, (now - started) * SHARE)))
+            )
 
     def run(self, work: Callable[[], Steps]) -> float:
         """Run until that is done; returns how long it took."""
@@ -173,8 +173,8 @@ def lone_seeds(setup: Setup, count: int) -> Run:
     waits: list[float] = []
 
     def work() -> Steps:
-        for pause, _ in zip(itertools.cycle(PAUSES_MS), range(count), strict=False):
-            yield simulation.env.timeout(pause)
+        for pause_s, _ in zip(itertools.cycle(PAUSES_S), range(count), strict=False):
+            yield simulation.env.timeout(1000 * pause_s)
             started, job = simulation.env.now, simulation.job(1, 1)
             yield from simulation.submit(job)
             yield from simulation.wait(job)
@@ -195,8 +195,8 @@ def endless(setup: Setup, *, warm_ms: float, watched_ms: float, chunk: int = CHU
     return simulation.figures(simulation.uploaded - had, watched_ms, before)
 
 
-TENANTS_CROWD, TENANTS_OTHERS, TENANTS_JOB = 1000, 9, 1000
 FEED_MS = 20.0
+"""Between two looks whether the crowd is as large as it should be."""
 
 
 def beside(setup: Setup, count: int, way: str) -> Run:
@@ -212,7 +212,7 @@ def beside(setup: Setup, count: int, way: str) -> Run:
 
     def crowd() -> None:
         standing[:] = [job for job in standing if not job.sent]
-        for _ in range(TENANTS_CROWD - len(standing)):
+        for _ in range(CROWD - len(standing)):
             standing.append(simulation.job(1, 1, other))
             queue.put(standing[-1])
 

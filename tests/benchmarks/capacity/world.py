@@ -16,17 +16,18 @@ import numpy as np
 import simpy
 
 from tests.benchmarks.capacity.queue import Message, Queue
+from worker.duties import BEAT_S
 from worker.line import Line
+from worker.pipeline import HANDOVER_BATCHES
+from worker.service import BATCHES_IN_HAND
+from worker.settings import WorkerSettings
 
 Steps = Generator[simpy.Event, Any, Any]
 
 SLICE_MS = 4.0
 """Time after which a core goes to the next who wants it, about as Linux does it."""
 
-BATCHES_IN_HAND = 4
-HANDOVER_BATCHES = 4
-MOST_MESSAGES = 64
-BEAT_MS = 1000.0
+MOST_MESSAGES = int(WorkerSettings.model_fields["concurrency"].default)
 
 
 @dataclass(frozen=True)
@@ -338,7 +339,7 @@ class Worker:
             message.made.succeed()
 
     def _live(self) -> Steps:
-        yield self.env.timeout(BEAT_MS * len(self.world.workers) / max(1, self.world.redis.workers))
+        yield self.env.timeout(1000 * BEAT_S * len(self.world.workers) / max(1, self.world.redis.workers))
         while True:
             yield from self.world.redis.beat()
-            yield self.env.timeout(BEAT_MS)
+            yield self.env.timeout(1000 * BEAT_S)
