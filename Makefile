@@ -24,7 +24,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --no-compile --constraint requirements/constraints.txt
 TORCH := $(shell grep -m1 '^torch==' requirements/constraints.txt)
 
-.PHONY: help demo up test test-slow test-demo test-compose torture soak bench bench-api bench-page bench-tenants bench-gpu train evaluate check format lock build clean
+.PHONY: help demo up test test-slow test-demo test-compose torture soak bench bench-api bench-page bench-tenants bench-capacity bench-gpu train evaluate check format lock build clean
 
 help:  ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -66,6 +66,9 @@ bench-page: $(VENV)/dev  ## how the page fares in a browser (two minutes; needs 
 
 bench-tenants: $(VENV)/dev  ## how a tenant fares beside one with far more work (three minutes)
 	@exec $(BIN)/python -m tests.benchmarks.tenants
+
+bench-capacity: $(VENV)/dev  ## what many GPUs need (a quarter of an hour); BENCH="--simulate" measures nothing again
+	@exec $(BIN)/python -m tests.benchmarks.capacity $(BENCH)
 
 bench-gpu: $(VENV)/bench  ## how fast on an NVIDIA GPU (ten minutes; needs PyTorch's CUDA build)
 	@exec $(BIN)/python -m tests.benchmarks.gpu $(BENCH)

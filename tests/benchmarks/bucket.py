@@ -52,6 +52,12 @@ class Bucket:
                 assert np.array_equal(np.asarray(image), expected[seed]), f"{system.name}: seed {seed} has other pixels"
             assert json.loads(self._store.get(metadata))["seed"] == seed
 
+    def size(self, key: str) -> int:
+        """Return how many bytes an object has that is there."""
+        found = self._store.size(key)
+        assert found is not None, f"{key} is not in the bucket"
+        return found
+
     def clear(self, system: System) -> None:
         """Remove what a system has written, and have it forget that."""
         system.forget()
