@@ -106,6 +106,9 @@ class WorkerSettings(ProducerSettings, StorageSettings, LogSettings):
     gallery_size: int = Field(default=DEFAULT_GALLERY_SIZE, ge=0, le=1_000_000)
     """Published pictures that the gallery lists, the newest of all workers; 0: none are added to it."""
 
+    mixed_models: bool = False
+    """Let workers of several models serve one queue, as of CPU and GPU; a job may then have results of several."""
+
     metrics_port: int = Field(default=0, ge=0, le=65535)
     """Port that Prometheus reads the worker's metrics from; 0 for none."""
 

@@ -72,6 +72,9 @@ def submit(
             "--priority", help="How urgent it is; a job of one message is interactive by default, others bulk."
         ),
     ] = None,
+    queue: Annotated[
+        str | None, typer.Option("--queue", help="Queue, and so the model; default: SEEDMILL_QUEUE.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Compute also what is published already.")] = False,
     urls: Urls = False,
     as_json: AsJson = False,
@@ -89,7 +92,7 @@ def submit(
         raise typer.BadParameter("it adds URLs to the results: add --wait", param_hint="--urls")
     with sending_spans(), open_client(redis_url, api_url) as client:
         sign = _signing(client) if urls else None  # before anything is enqueued
-        job = client.submit(checked, job_id=job_id, priority=priority, force=force)
+        job = client.submit(checked, job_id=job_id, priority=priority, queue=queue, force=force)
         if wait:
             _finish(client, job, timeout, as_json=as_json, sign=sign)
         elif as_json:

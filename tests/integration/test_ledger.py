@@ -27,7 +27,8 @@ from producer.contract import (
 from producer.queue import parse_queue_status, queue_status
 from worker.local.stack import Endpoints
 from worker.queue.burial import Burial
-from worker.queue.ledger import BACKWARDS_EVERY, DOUBT_S, GRACE_S, Ledger
+from worker.queue.ledger import BACKWARDS_EVERY, Ledger
+from worker.queue.sweeper import DOUBT_S, GRACE_S
 
 BULK = Priority.BULK.lane
 Make = Callable[..., Ledger]
