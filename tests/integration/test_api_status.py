@@ -47,6 +47,7 @@ def test_the_status_has_parts_queue_seeds_and_what_workers_have_done(quiet: Endp
             }
             queue = (await api.get("/v1/queue")).json()
             assert queue.pop("workers") == status["workers"]
+            assert queue.pop("queues") == status["queues"]
             assert {**status["queue"], "oldest_job_s": queue["oldest_job_s"]} == queue
             assert (queue["waiting"], queue["active_jobs"]) == (3, 1)
             assert status["seeds"] == {"waiting": 5, "per_s": 0, "eta_s": None}
