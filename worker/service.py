@@ -37,7 +37,7 @@ from worker import duties, task
 from worker.access import check_access
 from worker.app import build_app
 from worker.chunk import ChunkRunner
-from worker.errors import GivenBack
+from worker.errors import GivenBack, QueueTaken
 from worker.manifest import ManifestWriter
 from worker.memory import keep_freed_memory
 from worker.monitoring import tracing
@@ -108,6 +108,9 @@ class Service:
                 return self.serve()
             finally:
                 self.close()
+        except QueueTaken as error:
+            log.critical("the queue is not to be had", action="queue_taken", error=str(error))
+            return EXIT_QUEUE_TAKEN
         finally:
             self._windows.close()
 
@@ -150,7 +153,6 @@ class Service:
         )
         with translated(settings.redis_url):
             self._ledger.claim(MIXED if settings.mixed_models else self._model.info.id)
-        log.info("queue claimed", action="queue_claimed", queue=settings.queue, mixed=settings.mixed_models)
 
     def settle_memory(self) -> None:
         """Tell the C library and Python's collector that what is loaded stays."""

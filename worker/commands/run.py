@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-
 import structlog
 import typer
 
 from producer import logs
 from producer.errors import SeedmillError
-from worker.errors import QueueTaken
 from worker.loading import load_checked_engine
-from worker.queue.claim import EXIT_QUEUE_TAKEN
 from worker.service import Service
 from worker.settings import WorkerSettings
 
@@ -32,8 +28,5 @@ def serve() -> None:
         status = Service(settings, load_checked_engine).run()
     except SeedmillError as error:  # told in one line below as well, for people
         log.critical("the worker cannot serve", action="worker_failed", error=str(error))
-        if isinstance(error, QueueTaken):
-            print(f"python -m worker run: {error}", file=sys.stderr)
-            raise typer.Exit(EXIT_QUEUE_TAKEN) from error
         raise
     raise typer.Exit(status)
