@@ -79,7 +79,7 @@ class Workers:
         letter = ""
         if failed:
             lane, queue = ledger.queue.lane(message.priority), ledger.queue.name
-            ids = {"job_id": message.job_id, "chunk": message.chunk, "seeds": message.seeds}
+            ids: dict[str, Any] = {"job_id": message.job_id, "chunk": message.chunk, "seeds": message.seeds}
             letter = DeadLetter(message.task_id, "now", "bad", lane, queue=queue, **ids).encode()
         ending = Ending(len(message.seeds) - failed, failed, text, letter, model)
         assert self.client._run(attempts.finish_chunk(message, ending, held=ledger.key, tag=taken.tag, ttl_s=60)) == 1
