@@ -14,6 +14,7 @@ from producer.contract import (
     ACTIVE_KEY,
     BACKLOG_KEY,
     DEAD_INDEX_KEY,
+    DEFAULT_QUEUE,
     HELD_KEY_PREFIX,
     JOB_KEY_PREFIX,
     LANES,
@@ -71,7 +72,7 @@ class QueueStatus:
 
     def workers_of(self, queue: str) -> list[Mapping[str, Any]]:
         """Return the workers that live and serve that queue."""
-        return [worker for worker in self.workers if worker.get("queue") == queue]
+        return [worker for worker in self.workers if worker.get("queue", DEFAULT_QUEUE) == queue]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the status as JSON-ready values."""
