@@ -13,6 +13,7 @@ from typing import Any
 from producer.contract import (
     ACTIVE_KEY,
     BACKLOG_KEY,
+    BACKLOG_QUEUES_KEY,
     DEAD_INDEX_KEY,
     DEFAULT_QUEUE,
     HELD_KEY_PREFIX,
@@ -23,7 +24,10 @@ from producer.contract import (
     WAKE,
     Priority,
 )
+from producer.errors import QueueUnknown, SettingsError
 from producer.lua import SCRIPTS, Call
+
+SERVED = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,32 @@ def queue_status() -> Call:
     """Look at the queues; :func:`parse_queue_status` reads the answer."""
     keys = [QUEUES_KEY, ACTIVE_KEY, DEAD_INDEX_KEY, BACKLOG_KEY]
     return Call(SCRIPTS["queue_status"], keys, [HELD_KEY_PREFIX, WAKE, JOB_KEY_PREFIX, len(LANES)])
+
+
+def forget_queue(name: str) -> Call:
+    """Let go of a queue that nobody serves any more; :func:`check_forgotten` reads the answer.
+
+    Raises:
+        SettingsError: it is the default one, which is always there.
+    """
+    if name == DEFAULT_QUEUE:
+        raise SettingsError(f"queue {name!r} is always there and cannot be forgotten")
+    keys = [QUEUES_KEY, ACTIVE_KEY, BACKLOG_QUEUES_KEY]
+    return Call(SCRIPTS["forget_queue"], keys, [name, len(LANES), JOB_KEY_PREFIX, WAKE])
+
+
+def check_forgotten(name: str, answer: int) -> None:
+    """Raise what it means that a queue was not forgotten.
+
+    Raises:
+        QueueUnknown: there is no such queue.
+        SettingsError: it has workers, jobs or messages.
+    """
+    if answer == 0:
+        raise QueueUnknown(name)
+    if answer < 0:
+        what, advice = ("workers", "stop them") if answer == SERVED else ("jobs that have not ended", "cancel them")
+        raise SettingsError(f"queue {name!r} has {what}: {advice} first, or wait; it is not forgotten")
 
 
 def parse_queue_status(answer: Sequence[Any]) -> QueueStatus:

@@ -26,6 +26,7 @@ from producer.dead import DeadLetter
 from producer.errors import QueueUnknown, ReplayRefused, SettingsError
 from producer.lua import SCRIPTS, Call
 from producer.message import ChunkMessage, encode_celery_result
+from producer.queue import check_forgotten, forget_queue
 from producer.queue_keys import queue_keys
 from producer.records import Extras
 from tests.integration.conftest import Make, message_in
@@ -348,6 +349,30 @@ def test_a_dead_letter_goes_back_to_its_queue_if_that_has_the_model_of_its_job(w
     assert taken.lane == V2.lane(Priority.BULK)
     workers.finish(old, taken, OLD)
     assert workers.client.get("j").status is JobStatus.SUCCEEDED
+
+
+def test_a_queue_is_forgotten_once_it_has_neither_workers_nor_jobs(workers: Workers) -> None:
+    def forget(name: str = "v2") -> None:
+        check_forgotten(name, workers.client._run(forget_queue(name)))
+
+    with pytest.raises(QueueUnknown):
+        forget()
+    with pytest.raises(SettingsError, match="always there"):
+        forget(DEFAULT_QUEUE)
+    new = workers.open(NEW, "v2")
+    with pytest.raises(SettingsError, match="has workers"):
+        forget()
+    new.leave()
+    job = workers.client.submit(range(4), queue="v2")
+    with pytest.raises(SettingsError, match="has jobs"):
+        forget()
+    job.cancel()
+    forget()
+    assert list(workers.client.queue().queues) == [DEFAULT_QUEUE]
+    assert not list(workers.redis.scan_iter("seedmill:queue:*"))
+    assert not list(workers.redis.scan_iter("seedmill.v2*"))
+    with pytest.raises(QueueUnknown):
+        workers.client.submit([1], queue="v2")
 
 
 def test_a_malformed_message_becomes_a_dead_letter_of_its_queue(workers: Workers) -> None:
