@@ -3,101 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from producer import Client, attempts, records
-from producer.attempts import Ending, Start, Verdict
-from producer.connection import connect
+from producer import records
 from producer.contract import (
     ACTIVE_KEY,
     BACKLOG_QUEUES_KEY,
     DEFAULT_QUEUE,
     LANES,
-    MIXED,
-    QUEUES_KEY,
     JobStatus,
     Priority,
     job_key,
     turns_key,
 )
-from producer.dead import DeadLetter
-from producer.errors import QueueUnknown, ReplayRefused, SettingsError
+from producer.errors import QueueUnknown, SettingsError
 from producer.lua import SCRIPTS, Call
-from producer.message import ChunkMessage, encode_celery_result
 from producer.queue import check_forgotten, forget_queue
 from producer.queue_keys import queue_keys
 from producer.records import Extras
 from tests.integration.conftest import Make, message_in
-from worker.errors import QueueTaken
+from tests.integration.queues import BULK, NEW, OLD, V2, Workers
 from worker.local.stack import Endpoints
 from worker.queue import sweeper
 from worker.queue.burial import Burial
-from worker.queue.ledger import Ledger, Taken
-
-OLD, NEW = "old-0123456789abcdef", "new-0123456789abcdef"
-V2 = queue_keys("v2")
-BULK = LANES.index(Priority.BULK.lane)
-
-
-class Workers:
-    """Ledgers of workers by queue and model, and what they do with a message, by hand."""
-
-    def __init__(self, quiet: Endpoints) -> None:
-        self.url = quiet.redis_url
-        self.client = Client(quiet.redis_url, chunk_size=2)
-        self.redis: Any = self.client._redis
-        self.ledgers: list[Ledger] = []
-
-    def open(self, model: str, queue: str = DEFAULT_QUEUE, *, lease_s: float = 60) -> Ledger:
-        """Return the ledger of a worker that has the queue for its model."""
-        connection = connect(self.url, decode=False, retries=0)
-        ledger = Ledger(connection, limit=1, seeds=10**6, result_ttl_s=60, queue=queue, lease_s=lease_s)
-        self.ledgers.append(ledger)
-        ledger.claim(model)
-        ledger.beat({"model_id": model})
-        return ledger
-
-    def begin(self, ledger: Ledger, taken: Taken, model: str) -> tuple[ChunkMessage, Start]:
-        message = message_in(taken.text)
-        call = attempts.start_chunk(
-            message,
-            held=ledger.key,
-            tag=taken.tag,
-            adopt=False,
-            alone=True,
-            ttl_s=60,
-            model_id=model,
-            queue=ledger.queue.name,
-        )
-        return message, Start.parse(self.client._run(call))
-
-    def finish(self, ledger: Ledger, taken: Taken, model: str, *, failed: int = 0) -> None:
-        message, start = self.begin(ledger, taken, model)
-        assert start.verdict is Verdict.RUN
-        text = encode_celery_result(message.task_id, "SUCCESS", {})
-        letter = ""
-        if failed:
-            lane, queue = ledger.queue.lane(message.priority), ledger.queue.name
-            ids: dict[str, Any] = {"job_id": message.job_id, "chunk": message.chunk, "seeds": message.seeds}
-            letter = DeadLetter(message.task_id, "now", "bad", lane, queue=queue, **ids).encode()
-        ending = Ending(len(message.seeds) - failed, failed, text, letter, model)
-        assert self.client._run(attempts.finish_chunk(message, ending, held=ledger.key, tag=taken.tag, ttl_s=60)) == 1
-        ledger.settled(taken.tag)
-
-    def known(self, queue: str = "v2", model: str = NEW) -> None:
-        """Let a worker have served a queue once."""
-        self.open(model, queue).leave()
 
 
 @pytest.fixture
 def workers(quiet: Endpoints) -> Iterator[Workers]:
     made = Workers(quiet)
     yield made
-    for ledger in made.ledgers:
-        ledger.close()
-    made.client.close()
+    made.close()
 
 
 @pytest.mark.parametrize("name", [DEFAULT_QUEUE, "", "v2", "a-1"])
@@ -249,106 +185,6 @@ def test_workers_are_swept_by_those_of_their_own_queue(workers: Workers, monkeyp
     other = workers.open(NEW, "v2")
     assert other.sweep() == 1
     assert [message_in(one.text).task_id for one in other.take()] == ["j"]
-
-
-def test_a_queue_is_refused_to_another_model_while_a_worker_serves_it(workers: Workers) -> None:
-    old = workers.open(OLD)
-    workers.open(OLD)
-    with pytest.raises(QueueTaken, match=f"queue 'default'.*model {NEW}.*2 workers with model {OLD}.*SEEDMILL_QUEUE"):
-        workers.open(NEW)
-    workers.open(NEW, "v2")
-    workers.ledgers[1].leave()
-    old.leave()
-    workers.open(NEW)
-    assert workers.redis.hgetall(QUEUES_KEY) == {DEFAULT_QUEUE: NEW, "v2": NEW}
-
-
-def test_a_queue_is_refused_to_another_model_while_a_job_is_half_done(workers: Workers) -> None:
-    old = workers.open(OLD)
-    job = workers.client.submit(range(4), job_id="half")
-    (taken,) = old.take()
-    workers.finish(old, taken, OLD)
-    workers.client.submit(range(9), job_id="fresh")
-    old.leave()
-    with pytest.raises(QueueTaken, match=f"job half was begun with model {OLD}: bring that back.*cancel the job"):
-        workers.open(NEW)
-    again = workers.open(OLD)
-    again.leave()
-    job.cancel()
-    new = workers.open(NEW)
-    (taken,) = new.take()
-    workers.finish(new, taken, NEW)
-    assert workers.client.get("fresh").model_id == NEW, "what nobody had begun with is the new model's"
-
-
-def test_a_job_that_is_half_done_keeps_only_its_own_queue(workers: Workers) -> None:
-    workers.known("v2", OLD)
-    workers.client.submit(range(4), job_id="half", queue="v2")
-    old = workers.open(OLD, "v2")
-    (taken,) = old.take()
-    workers.finish(old, taken, OLD)
-    old.leave()
-    workers.open(OLD).leave()
-    workers.open(NEW)
-    with pytest.raises(QueueTaken, match="job half"):
-        workers.open(NEW, "v2")
-
-
-def test_mixed_models_serve_one_queue_where_that_is_wanted(workers: Workers) -> None:
-    old, new = workers.open(OLD), workers.open(MIXED)
-    workers.client.submit(range(4), job_id="both")
-    for ledger, model in ((old, OLD), (new, NEW)):
-        (taken,) = ledger.take()
-        workers.finish(ledger, taken, model)
-    job = workers.client.get("both")
-    assert (job.status, job.model_id) == (JobStatus.SUCCEEDED, None)
-    assert workers.client.queue().queues[DEFAULT_QUEUE].model_id is None
-    with pytest.raises(QueueTaken, match="several models"):
-        workers.open(OLD)
-
-
-def test_a_worker_of_an_earlier_release_counts_by_what_it_says(workers: Workers) -> None:
-    old = workers.open(OLD)
-    workers.redis.delete(QUEUES_KEY)
-    with pytest.raises(QueueTaken, match=OLD):
-        workers.open(NEW)
-    old.beat({"model_id": OLD})
-    assert workers.redis.hgetall(QUEUES_KEY) == {DEFAULT_QUEUE: OLD}, "what Redis forgot is claimed again"
-
-
-def test_a_worker_that_was_taken_for_dead_begins_nothing_in_a_queue_of_another_model(workers: Workers) -> None:
-    frozen = workers.open(OLD)
-    workers.client.submit([1], job_id="j")
-    (taken,) = frozen.take()
-    workers.redis.zadd(queue_keys().workers, {frozen.id: 1})
-    workers.open(NEW)
-    _, start = workers.begin(frozen, taken, OLD)
-    assert start.verdict is Verdict.GONE
-    with pytest.raises(QueueTaken, match=f"served with model {NEW} by now"):
-        frozen.beat({"model_id": OLD})
-    assert workers.client.get("j").status is JobStatus.QUEUED
-
-
-def test_a_dead_letter_goes_back_to_its_queue_if_that_has_the_model_of_its_job(workers: Workers) -> None:
-    old = workers.open(OLD, "v2")
-    workers.client.submit(range(4), job_id="j", queue="v2")
-    for failed in (1, 0):
-        (taken,) = old.take()
-        workers.finish(old, taken, OLD, failed=failed)
-    (letter,) = workers.client.dead_letters()
-    assert (letter.queue, letter.lane) == ("v2", V2.lane(Priority.BULK))
-    old.leave()
-    new = workers.open(NEW, "v2")
-    with pytest.raises(ReplayRefused, match=r"queue 'v2' has another model by now.*its job j"):
-        workers.client.replay(letter.id)
-    assert workers.client.dead_letters() == [letter]
-    new.leave()
-    old = workers.open(OLD, "v2")
-    workers.client.replay(letter.id)
-    (taken,) = old.take()
-    assert taken.lane == V2.lane(Priority.BULK)
-    workers.finish(old, taken, OLD)
-    assert workers.client.get("j").status is JobStatus.SUCCEEDED
 
 
 def test_a_queue_is_forgotten_once_it_has_neither_workers_nor_jobs(workers: Workers) -> None:
