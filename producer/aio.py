@@ -93,8 +93,9 @@ class AsyncClient:
         api_key: str | None = None,
         chunk_size: int | None = None,
         result_ttl_s: int | None = None,
+        queue: str | None = None,
     ) -> None:
-        target = Target.choose(redis_url, url, api_key, chunk_size=chunk_size, result_ttl_s=result_ttl_s)
+        target = Target.choose(redis_url, url, api_key, chunk_size=chunk_size, result_ttl_s=result_ttl_s, queue=queue)
         self.settings = target.settings
         self.api = target.api
         self._backend: AsyncBackend = _open_http(target.api) if target.api else AsyncRedisBackend(target.settings)
@@ -117,13 +118,14 @@ class AsyncClient:
         *,
         job_id: str | None = None,
         priority: Priority | str | None = None,
+        queue: str | None = None,
         force: bool = False,
         metadata: Mapping[str, Any] | None = None,
         webhook: str | None = None,
     ) -> AsyncJob:
         """Enqueue one seed, a list or a range as one job; see :meth:`producer.client.Client.submit`."""
         extras = check_extras(metadata, webhook)
-        submission = Submission.check(seeds, job_id, self.settings, priority, force=force, extras=extras)
+        submission = Submission.check(seeds, job_id, self.settings, priority, queue=queue, force=force, extras=extras)
         with submitting(submission) as trace:
             return AsyncJob(await self._backend.submit(submission, trace), self)
 

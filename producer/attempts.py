@@ -13,15 +13,15 @@ from producer.contract import (
     ACTIVE_KEY,
     DEAD_INDEX_KEY,
     DEAD_KEY,
+    DEFAULT_QUEUE,
     GALLERY_KEY,
     HELD_KEY_PREFIX,
     KNOWN_BLOCK,
+    LANES,
     MANIFESTS_KEY,
     MAX_DEAD_LETTERS,
     PICTURES_KEY,
-    QUEUE,
-    WAKE,
-    WORKERS_KEY,
+    QUEUES_KEY,
     facts_key,
     job_key,
     known_prefix,
@@ -30,6 +30,7 @@ from producer.contract import (
 )
 from producer.lua import SCRIPTS, Call
 from producer.message import ChunkMessage
+from producer.queue_keys import queue_keys
 from producer.records import TOMBSTONE_S
 from producer.seeds import pack
 
@@ -103,18 +104,28 @@ def delivery_name(held: str, tag: str) -> str:
 
 
 def start_chunk(
-    message: ChunkMessage, *, held: str, tag: str, adopt: bool, alone: bool, ttl_s: int, model_id: str = ""
+    message: ChunkMessage,
+    *,
+    held: str,
+    tag: str,
+    adopt: bool,
+    alone: bool,
+    ttl_s: int,
+    model_id: str = "",
+    queue: str = DEFAULT_QUEUE,
 ) -> Call:
     """Begin with a chunk; :meth:`Start.parse` reads the answer.
 
     ``held`` is the key of the messages that the worker holds, this one under ``tag``; ``adopt`` makes the record that a
-    foreign app did not write; ``alone`` says that nothing else is at work; ``model_id`` is whose published seeds count.
+    foreign app did not write; ``alone`` says that nothing else is at work; ``model_id`` is whose published seeds count,
+    and that of the worker, which serves ``queue``.
     """
     job = message.job_id
     args: list[str | int] = [job, message.chunk, len(message.seeds), int(adopt), int(alone)]
     args += [ttl_s * 1000, TOMBSTONE_S * 1000, pack(message.seeds) if adopt else ""]
-    args += [delivery_name(held, tag), tag, HELD_KEY_PREFIX, known_prefix(model_id), KNOWN_BLOCK, *message.seeds]
-    keys = [job_key(job), facts_key(job), seeds_key(job), ACTIVE_KEY, held, WORKERS_KEY]
+    args += [delivery_name(held, tag), tag, HELD_KEY_PREFIX, known_prefix(model_id), KNOWN_BLOCK, queue, model_id]
+    args += message.seeds
+    keys = [job_key(job), facts_key(job), seeds_key(job), ACTIVE_KEY, held, queue_keys(queue).workers, QUEUES_KEY]
     return Call(SCRIPTS["start_chunk"], keys, args)
 
 
@@ -178,16 +189,17 @@ def condemn_seed(message: ChunkMessage, seed: int, *, delivery: str) -> Call:
     return Call(SCRIPTS["condemn_seed"], [facts_key(message.job_id)], [message.chunk, seed, delivery])
 
 
-def note_seed(message: ChunkMessage, seed: int, *, delivery: str) -> Call:
+def note_seed(message: ChunkMessage, seed: int, *, delivery: str, queue: str = DEFAULT_QUEUE) -> Call:
     """Note that a chunk that is run alone begins with a seed.
 
     Answers how many workers in a row had died at it before, or -1 if another delivery runs the chunk.
     """
-    keys = [facts_key(message.job_id), WORKERS_KEY]
+    keys = [facts_key(message.job_id), queue_keys(queue).workers]
     return Call(SCRIPTS["note_seed"], keys, [message.chunk, seed, delivery, HELD_KEY_PREFIX])
 
 
-def republish_chunk(message: ChunkMessage) -> Call:
+def republish_chunk(message: ChunkMessage, queue: str = DEFAULT_QUEUE) -> Call:
     """Enqueue a chunk whose message is in no list; answers 1, or 0 if it or its job has ended."""
-    keys = [job_key(message.job_id), facts_key(message.job_id), QUEUE, message.priority.lane]
-    return Call(SCRIPTS["republish_chunk"], keys, [message.chunk, len(message.seeds), message.encode(), WAKE])
+    lane = LANES.index(message.priority.lane)
+    args: list[str | int] = [message.chunk, len(message.seeds), message.encode(queue), queue, lane]
+    return Call(SCRIPTS["republish_chunk"], [job_key(message.job_id), facts_key(message.job_id)], args)

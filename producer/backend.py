@@ -121,6 +121,7 @@ class Target:
         *,
         chunk_size: int | None,
         result_ttl_s: int | None,
+        queue: str | None,
     ) -> Target:
         """Decide from a client's arguments, and the environment where they say nothing.
 
@@ -137,10 +138,10 @@ class Target:
         if api is None or api.api_url is None:
             if api_key is not None:
                 raise SettingsError("api_key is for the HTTP API: give its url too (SEEDMILL_API_URL)")
-            settings = ProducerSettings.load(redis_url=redis_url, chunk_size=chunk_size, result_ttl_s=result_ttl_s)
-            return cls(settings, None)
+            given = {"redis_url": redis_url, "chunk_size": chunk_size, "result_ttl_s": result_ttl_s, "queue": queue}
+            return cls(ProducerSettings.load(**given), None)
         if result_ttl_s is not None:
             raise SettingsError(
                 f"result_ttl_s={result_ttl_s!r} cannot be chosen over HTTP: the API has its own (SEEDMILL_RESULT_TTL_S)"
             )
-        return cls(ProducerSettings.load(chunk_size=chunk_size), api)
+        return cls(ProducerSettings.load(chunk_size=chunk_size, queue=queue), api)

@@ -120,10 +120,11 @@ class Client:
         api_key: the key that the API knows the caller by, if it asks for one.
         chunk_size: seeds in one message, 1 to 1024; over HTTP that of the API unless it is given.
         result_ttl_s: seconds that jobs and results can be polled after their last change; over HTTP the API's.
+        queue: queue that jobs go to; over HTTP that of the API unless it is given.
 
     What is not given is read from ``SEEDMILL_API_URL`` and ``SEEDMILL_API_KEY``, which win where neither address is
-    given, and from ``SEEDMILL_REDIS_URL``, ``SEEDMILL_CHUNK_SIZE`` and ``SEEDMILL_RESULT_TTL_S``. Over HTTP, requests
-    that may be repeated are, as late as the server asks.
+    given, and from ``SEEDMILL_REDIS_URL``, ``SEEDMILL_CHUNK_SIZE``, ``SEEDMILL_RESULT_TTL_S`` and
+    ``SEEDMILL_QUEUE``. Over HTTP, requests that may be repeated are, as late as the server asks.
 
     Raises:
         SettingsError: if a setting cannot be used. No connection is made before the first call.
@@ -138,8 +139,9 @@ class Client:
         api_key: str | None = None,
         chunk_size: int | None = None,
         result_ttl_s: int | None = None,
+        queue: str | None = None,
     ) -> None:
-        target = Target.choose(redis_url, url, api_key, chunk_size=chunk_size, result_ttl_s=result_ttl_s)
+        target = Target.choose(redis_url, url, api_key, chunk_size=chunk_size, result_ttl_s=result_ttl_s, queue=queue)
         self.settings = target.settings
         self.api = target.api
         """Where the HTTP API is; ``None`` for a client of Redis itself."""
@@ -163,6 +165,7 @@ class Client:
         *,
         job_id: str | None = None,
         priority: Priority | str | None = None,
+        queue: str | None = None,
         force: bool = False,
         metadata: Mapping[str, Any] | None = None,
         webhook: str | None = None,
@@ -174,6 +177,7 @@ class Client:
             job_id: an id of your own (letters, digits, ``-`` and ``_``): if that job exists with these seeds it is
                 returned as it is and nothing is enqueued again, so a submit whose answer was lost can be repeated.
             priority: ``interactive`` or ``bulk``; left out, a job of one message is interactive and a longer one bulk.
+            queue: the queue, and so the model, if it is another than that of the client.
             force: compute also what is published already; the same bytes are written again.
             metadata: what you want to find with the job again; at most 8 KiB as JSON.
             webhook: the URL that is told when the job has ended, by a running ``seedmill serve``.
@@ -181,11 +185,12 @@ class Client:
         Raises:
             InvalidSeed, InvalidJobId, SettingsError: naming the value; nothing was enqueued.
             JobConflict: a job of that id exists with other seeds; nothing was enqueued.
+            QueueUnknown: no worker has ever served that queue; nothing was enqueued.
             QueueFull, Unauthorized, Forbidden: over HTTP alone; nothing was enqueued.
             QueueUnreachable, QueueRefused: nothing is known to be enqueued; repeat with the same ``job_id``.
         """
         extras = check_extras(metadata, webhook)
-        submission = Submission.check(seeds, job_id, self.settings, priority, force=force, extras=extras)
+        submission = Submission.check(seeds, job_id, self.settings, priority, queue=queue, force=force, extras=extras)
         with submitting(submission) as trace:
             return Job(self._backend.submit(submission, trace), self)
 

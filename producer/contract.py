@@ -18,6 +18,18 @@ TASK_NAME = "seedmill.generate"
 QUEUE = "seedmill"
 """Celery queue, which is also the name of the Redis list that is taken from first."""
 
+DEFAULT_QUEUE = "default"
+"""Name of the queue whose keys are those below; those of others are in producer/queue_keys.py."""
+
+QUEUE_KEY_PREFIX = "seedmill:queue:"
+"""Before the name of any other queue and a colon: stands for ``seedmill:`` in the keys of its own."""
+
+QUEUES_KEY = "seedmill:queues"
+"""Hash of the queues that workers have served: by name the id of the model, or :data:`MIXED`."""
+
+MIXED = "*"
+"""Stands for the model of a queue that workers of several models may serve."""
+
 PRIORITIES = (0, 3, 6, 9)
 """Celery's priorities on Redis, the most urgent first."""
 
@@ -90,6 +102,9 @@ TENANT_JOBS_KEY_PREFIX = "seedmill:jobs:"
 BACKLOG_KEY = "seedmill:backlog"
 """Hash of what has not ended, ``seeds`` and ``bytes``, and of the seeds that have, ``ended``."""
 
+BACKLOG_QUEUES_KEY = "seedmill:backlog:queues"
+"""Hash of the seeds of each queue but the default one that have not ended."""
+
 BACKLOG_SEEDS_KEY = "seedmill:backlog:seeds"
 BACKLOG_ENDED_KEY = "seedmill:backlog:ended"
 """Hashes of the seeds of each tenant that have not ended, and of those that have."""
@@ -123,6 +138,9 @@ WORKERS_KEY = "seedmill:workers"
 
 WORKER_FACTS_KEY = "seedmill:worker-facts"
 """Hash of what each worker says of itself, as JSON."""
+
+SWEPT_KEY = "seedmill:swept"
+"""There as long as a look for workers that are gone is recent."""
 
 HELD_KEY_PREFIX = "seedmill:held:"
 """Before a worker's id: the hash of the messages that it has taken, by delivery tag; a digit says from which lane."""

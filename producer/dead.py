@@ -14,10 +14,10 @@ from producer.contract import (
     ACTIVE_KEY,
     DEAD_INDEX_KEY,
     DEAD_KEY,
-    LANES,
+    DEFAULT_QUEUE,
     MANIFESTS_KEY,
     QUEUE,
-    WAKE,
+    QUEUES_KEY,
     Priority,
     facts_key,
     job_key,
@@ -27,9 +27,12 @@ from producer.contract import (
 from producer.errors import DeadLetterNotFound, ReplayRefused, SettingsError
 from producer.lua import SCRIPTS, Call
 from producer.message import ChunkMessage
+from producer.queue_keys import queue_keys
 from producer.records import TOMBSTONE_S
 
 KEYS = (DEAD_KEY, DEAD_INDEX_KEY)
+
+OTHER_MODEL = -3
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ class DeadLetter:
 
     ``id`` is the Celery task id where there is one. ``seeds`` are those of the whole chunk, ``failures`` name each
     seed that failed with ``type`` and ``message``; a letter without a job has the ``raw`` message instead, or its
-    beginning. ``at`` is the worker's time in ISO 8601.
+    beginning. ``at`` is the worker's time in ISO 8601. ``queue`` is whose lane it came from.
     """
 
     id: str
@@ -53,6 +56,7 @@ class DeadLetter:
     raw: str | None = None
     whole: bool = True
     """Whether ``raw`` is the whole message; only then can it be sent again."""
+    queue: str = DEFAULT_QUEUE
 
     def to_dict(self) -> dict[str, Any]:
         """Return the letter as JSON-ready values."""
@@ -80,8 +84,9 @@ class DeadLetter:
             ReplayRefused: the message was too long to be kept whole.
         """
         if self.job_id is not None:
-            priority = Priority.BULK if self.lane == Priority.BULK.lane else Priority.INTERACTIVE
-            return ChunkMessage(self.id, self.job_id, self.chunk, self.seeds, priority).encode()
+            bulk = self.lane == queue_keys(self.queue).lane(Priority.BULK)
+            priority = Priority.BULK if bulk else Priority.INTERACTIVE
+            return ChunkMessage(self.id, self.job_id, self.chunk, self.seeds, priority).encode(self.queue)
         if self.raw is None or not self.whole:
             raise ReplayRefused(f"dead letter {self.id!r} was not kept whole: it cannot be sent again, only purged")
         return self.raw
@@ -114,10 +119,11 @@ def only(letters: Sequence[DeadLetter], letter_id: str) -> DeadLetter:
 def replay_dead(letter: DeadLetter) -> Call:
     """Send a dead letter to the queue again; :func:`check_replay` reads the answer."""
     job = letter.job_id or ""
-    lane = letter.lane if letter.lane in LANES else QUEUE
-    keys = [*KEYS, QUEUE, lane, job_key(job), facts_key(job), ACTIVE_KEY, result_key(letter.id), seeds_key(job)]
-    keys.append(MANIFESTS_KEY)
-    args: list[str | int] = [letter.id, letter.message(), WAKE, job, letter.chunk, TOMBSTONE_S * 1000]
+    lanes = queue_keys(letter.queue).lanes
+    lane = lanes.index(letter.lane) if letter.lane in lanes else 0
+    keys = [*KEYS, job_key(job), facts_key(job), ACTIVE_KEY, result_key(letter.id), seeds_key(job), MANIFESTS_KEY]
+    keys.append(QUEUES_KEY)
+    args: list[str | int] = [letter.id, letter.message(), letter.queue, job, letter.chunk, TOMBSTONE_S * 1000, lane]
     return Call(SCRIPTS["replay_dead"], keys, args)
 
 
@@ -126,10 +132,15 @@ def check_replay(letter: DeadLetter, answer: int) -> None:
 
     Raises:
         DeadLetterNotFound: somebody was quicker.
-        ReplayRefused: the job has expired or was cancelled.
+        ReplayRefused: the job has expired, was cancelled, or was begun with another model.
     """
     if answer == 0:
         raise DeadLetterNotFound(letter.id)
+    if answer == OTHER_MODEL:
+        raise ReplayRefused(
+            f"dead letter {letter.id!r}: queue {letter.queue!r} has another model by now than the one that began "
+            f"its job {letter.job_id}: bring that back, or submit the seeds as a new job"
+        )
     if answer < 0:
         state = "has expired" if answer == -1 else "was canceled"
         raise ReplayRefused(

@@ -22,6 +22,7 @@
     `-- QueueError
         |-- QueueUnreachable  (also ConnectionError)
         |-- QueueRefused
+        |-- QueueUnknown      (also LookupError)
         |-- QueueFull
         `-- RateLimited
 
@@ -163,6 +164,17 @@ class QueueUnreachable(QueueError, ConnectionError):
 
 class QueueRefused(QueueError):
     """Redis or Valkey answered with a refusal: wrong password, missing right, or out of memory; or the API failed."""
+
+
+class QueueUnknown(QueueError, LookupError):
+    """No worker has ever served that queue; nothing was enqueued."""
+
+    def __init__(self, queue: str) -> None:
+        super().__init__(
+            f"queue {queue!r} is not known, since no worker has served it yet: start one with SEEDMILL_QUEUE={queue}, "
+            "or choose another (seedmill queue lists them); nothing was enqueued"
+        )
+        self.queue = queue
 
 
 class QueueFull(QueueError):

@@ -35,6 +35,9 @@ RECONCILE_S = 60.0
 MAX_PAUSE_S = 30.0
 """Longest ``Retry-After`` that is waited for; what takes longer, the caller is told."""
 
+CHOSEN = {"chunk_size", "queue"}
+"""Settings of the client that go with a job where they were given, and are the API's otherwise."""
+
 RESULTS_PAGE = 1000
 """Results in one answer."""
 
@@ -102,8 +105,7 @@ def submit(submission: Submission, trace: str) -> Call[JobRecord]:
         body["metadata"] = json.loads(submission.extras.metadata)
     if submission.extras.webhook:
         body["webhook"] = submission.extras.webhook
-    if "chunk_size" in submission.settings.model_fields_set:
-        body["chunk_size"] = submission.settings.chunk_size
+    body |= {name: getattr(submission.settings, name) for name in CHOSEN & submission.settings.model_fields_set}
     return Call(Request("PUT", _job(submission.job_id), json=body, headers=unpack(trace)), JobRecord.from_dict)
 
 

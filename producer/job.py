@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from producer.contract import JobStatus, Priority, chunk_task_id, result_key
+from producer.contract import DEFAULT_QUEUE, JobStatus, Priority, chunk_task_id, result_key
 from producer.errors import JobNotFound, ResultsLost
 from producer.progress import eta_s, seeds_per_s
 
@@ -47,6 +47,8 @@ class JobRecord:
     in a second, as seen over the last half minute to minute, and ``eta_s`` the seconds left at that speed; ``None``
     where it does not run or none has ended. ``manifest_uri`` is where its manifest is, once it is written. ``metadata``
     is what the caller noted, ``webhook`` who is told of the end, and ``tenant`` whose job it is, "" for nobody's.
+    ``queue`` is where it went, and ``model_id`` the model of all its results: ``None`` before a worker begins, and
+    where workers of several models may serve the queue.
     """
 
     id: str
@@ -66,6 +68,8 @@ class JobRecord:
     metadata: Mapping[str, Any] | None = None
     webhook: str | None = None
     tenant: str = ""
+    queue: str = DEFAULT_QUEUE
+    model_id: str | None = None
 
     @classmethod
     def read(cls, job_id: str, answer: Sequence[Any]) -> JobRecord:
@@ -104,6 +108,8 @@ class JobRecord:
             metadata=json.loads(fields["metadata"]) if "metadata" in fields else None,
             webhook=fields.get("webhook"),
             tenant=fields.get("tenant", ""),
+            queue=fields.get("queue", DEFAULT_QUEUE),
+            model_id=fields.get("model_id"),
         )
 
     @classmethod
@@ -141,6 +147,8 @@ class JobRecord:
             "eta_s": _rounded(self.eta_s, 1),
             "manifest_uri": self.manifest_uri,
             "priority": str(self.priority),
+            "queue": self.queue,
+            "model_id": self.model_id,
             "metadata": self.metadata,
         }
 
@@ -193,6 +201,16 @@ class JobView:
     def priority(self) -> Priority:
         """How urgent it is."""
         return self._record.priority
+
+    @property
+    def queue(self) -> str:
+        """The queue that it went to."""
+        return self._record.queue
+
+    @property
+    def model_id(self) -> str | None:
+        """The model of all its results; ``None`` before a worker has begun, or where there may be several."""
+        return self._record.model_id
 
     @property
     def metadata(self) -> Mapping[str, Any] | None:

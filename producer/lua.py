@@ -1,21 +1,23 @@
 """The Lua scripts in producer/scripts/, and calls of them that somebody else carries out.
 
-A name of the contract between two ``@`` stands for its value. A script that changes jobs says so in its first line, and
-has what follows from a change before it: producer/scripts/change.lua.
+A name of the contract between two ``@`` stands for its value. A script that changes jobs, or needs the keys of a queue,
+says so in its first line, and has producer/scripts/change.lua or names.lua before it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
 from producer import contract
 
 PLACE = re.compile(r"@([A-Z][A-Z_]+)@")
-PRELUDE = "change"
-WITH_PRELUDE = f"-- With {PRELUDE}.lua.\n"
+PRELUDES = ("names", "change")
+"""Scripts that stand before those that say so in their first line, and are none by themselves."""
+
+WITH_PRELUDE = re.compile(r"-- With (\w+)\.lua\.\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +38,14 @@ def _load() -> dict[str, str]:
         for path in folder.iterdir()
         if path.name.endswith(".lua")
     }
-    prelude = texts.pop(PRELUDE)
-    return {name: prelude + text if text.startswith(WITH_PRELUDE) else text for name, text in texts.items()}
+    return {name: _whole(texts, name) for name in texts if name not in PRELUDES}
+
+
+def _whole(texts: Mapping[str, str], name: str) -> str:
+    """Return a script with what stands before it."""
+    text = texts[name]
+    prelude = WITH_PRELUDE.match(text)
+    return _whole(texts, prelude[1]) + text if prelude else text
 
 
 SCRIPTS = _load()

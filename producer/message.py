@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from producer.contract import QUEUE, SCHEMA_VERSION, TASK_NAME, Priority, SeedStatus
+from producer.contract import DEFAULT_QUEUE, SCHEMA_VERSION, TASK_NAME, Priority, SeedStatus
+from producer.queue_keys import queue_keys
 
 MAX_ERROR_CHARACTERS = 2000
 """Longest reason of a failure that travels in a result."""
@@ -28,8 +29,8 @@ class ChunkMessage:
     seeds: tuple[int, ...]
     priority: Priority = Priority.INTERACTIVE
 
-    def encode(self) -> str:
-        """Return the message as kombu's Redis transport stores it: :data:`MESSAGE_TEMPLATE`, filled in."""
+    def encode(self, queue: str = DEFAULT_QUEUE) -> str:
+        """Return the message as kombu's Redis transport stores it: :func:`message_template`, filled in."""
         job = _quoted(self.job_id)
         values = {
             "task": _quoted(self.task_id),
@@ -40,7 +41,7 @@ class ChunkMessage:
             "seeds": ",".join(map(str, self.seeds)),
             "priority": str(self.priority.number),
         }
-        return PLACE.sub(lambda place: values[place[1]], MESSAGE_TEMPLATE)
+        return PLACE.sub(lambda place: values[place[1]], message_template(queue))
 
 
 PLACE = re.compile("@([a-z]+)@")
@@ -51,26 +52,27 @@ def _quoted(text: str) -> str:
     return json.dumps(text)[1:-1]
 
 
-MESSAGE_TEMPLATE = (
-    (
-        r'{"body":"[[],{\"seeds\":[@seeds@],\"job_id\":\"@innerjob@\",\"chunk\":@chunk@},'
-        r'{\"callbacks\":null,\"errbacks\":null,\"chain\":null,\"chord\":null}]",'
-        '"content-encoding":"utf-8","content-type":"application/json",'
-        '"headers":{"lang":"py","task":"@name@","id":"@task@","shadow":null,"eta":null,"expires":null,'
-        '"group":null,"group_index":null,"retries":0,"timelimit":[null,null],"root_id":"@job@","parent_id":null,'
-        """"argsrepr":"[]","kwargsrepr":"{'seeds': <@count@>, 'job_id': '@job@', 'chunk': @chunk@}","""
-        '"origin":"seedmill","ignore_result":null,"replaced_task_nesting":0,"stamped_headers":null,"stamps":{}},'
-        '"properties":{"correlation_id":"@task@","reply_to":"","delivery_mode":2,'
-        '"delivery_info":{"exchange":"","routing_key":"@queue@"},"priority":@priority@,"delivery_tag":"@task@"}}'
-    )
-    .replace("@name@", TASK_NAME)
-    .replace("@queue@", QUEUE)
+_TEMPLATE = (
+    r'{"body":"[[],{\"seeds\":[@seeds@],\"job_id\":\"@innerjob@\",\"chunk\":@chunk@},'
+    r'{\"callbacks\":null,\"errbacks\":null,\"chain\":null,\"chord\":null}]",'
+    '"content-encoding":"utf-8","content-type":"application/json",'
+    f'"headers":{{"lang":"py","task":"{TASK_NAME}","id":"@task@","shadow":null,"eta":null,"expires":null,'
+    '"group":null,"group_index":null,"retries":0,"timelimit":[null,null],"root_id":"@job@","parent_id":null,'
+    """"argsrepr":"[]","kwargsrepr":"{'seeds': <@count@>, 'job_id': '@job@', 'chunk': @chunk@}","""
+    '"origin":"seedmill","ignore_result":null,"replaced_task_nesting":0,"stamped_headers":null,"stamps":{}},'
+    '"properties":{"correlation_id":"@task@","reply_to":"","delivery_mode":2,'
+    '"delivery_info":{"exchange":"","routing_key":"@queue@"},"priority":@priority@,"delivery_tag":"@task@"}}'
 )
-"""The text of every message of ours (Celery task protocol 2, JSON body) with places in it for what differs.
 
-worker/queue/scripts/take.lua fills it in as :meth:`ChunkMessage.encode` does. The field names follow
-https://docs.celeryq.dev/en/stable/internals/protocol.html; a test compares it with what Celery itself writes.
-"""
+
+def message_template(queue: str) -> str:
+    """Return the text of every message of ours in a queue, with places in it for what differs.
+
+    It is Celery's task protocol 2 with a JSON body; worker/queue/scripts/take.lua fills it in as
+    :meth:`ChunkMessage.encode` does. The field names follow
+    https://docs.celeryq.dev/en/stable/internals/protocol.html; a test compares it with what Celery itself writes.
+    """
+    return _TEMPLATE.replace("@queue@", queue_keys(queue).celery)
 
 
 SIGNED = ("image_url", "metadata_url")

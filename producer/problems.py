@@ -33,6 +33,7 @@ KINDS: Mapping[str, tuple[Kind, int, str]] = {
     "rate-limited": (errors.RateLimited, 429, "Too many requests"),
     "share-full": (errors.QueueFull, 429, "Your share of the queue is full"),
     "queue-full": (errors.QueueFull, 503, "The queue is full"),
+    "queue-unknown": (errors.QueueUnknown, 422, "No such queue"),
     "queue-refused": (errors.QueueRefused, 503, "The queue refused"),
     "queue-unreachable": (errors.QueueUnreachable, 503, "The queue does not answer"),
 }
@@ -53,6 +54,9 @@ PROTOCOL = {
     "internal-error": (500, "An error of the server"),
 }
 """Problems that are no exception of a client's calls: status and title by name."""
+
+MEMBERS = ("job_id", "letter_id", "queue")
+"""What errors know besides, and problems have as members."""
 
 UNREACHABLE = frozenset({408, 425, 502, 503, 504, *range(520, 525)})
 """Statuses by which proxies say that nobody answered behind them, or not in time; from 520 on they are Cloudflare's."""
@@ -78,9 +82,7 @@ class Problem:
 def of_error(error: errors.SeedmillError) -> Problem:
     """Return the problem that an exception of a call is; one that is in no row of the table is an internal error."""
     retry = getattr(error, "retry_after_s", None)
-    members = {
-        name: getattr(error, name) for name in ("job_id", "letter_id") if isinstance(getattr(error, name, None), str)
-    }
+    members = {name: getattr(error, name) for name in MEMBERS if isinstance(getattr(error, name, None), str)}
     for name, (kind, status, title) in KINDS.items():
         if isinstance(error, kind) and name == getattr(error, "problem", name):
             return Problem(name, status, title, str(error), retry, members)
@@ -107,7 +109,7 @@ def to_error(document: Mapping[str, Any], status: int, retry_after_s: int | None
         error.retry_after_s = retry_after_s or 1  # type: ignore[attr-defined]
     if issubclass(kind, errors.QueueFull):
         error.problem = name  # type: ignore[attr-defined]
-    for member in ("job_id", "letter_id"):
+    for member in MEMBERS:
         if member in document:
             setattr(error, member, document[member])
     return error

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import redis
@@ -20,21 +21,21 @@ import redis
 from producer import attempts, records
 from producer.contract import (
     ACTIVE_KEY,
-    BEHIND_KEYS,
+    DEFAULT_QUEUE,
     LANES,
+    QUEUES_KEY,
     TICKET_PREFIX,
     TURN_PREFIX,
-    WORKERS_KEY,
     Priority,
     chunk_task_id,
     facts_key,
     held_key,
     job_key,
     seeds_key,
-    turns_key,
 )
 from producer.lua import Call
 from producer.queue import parse_queue_status, queue_status
+from producer.queue_keys import QueueKeys, queue_keys
 from producer.seeds import unpack
 
 PAGE = 1000
@@ -63,10 +64,13 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What is in the lists: task ids of messages; jobs of tickets, and in whose list each was; tenants with jobs."""
+    """What is in the lists: task ids of messages; jobs of tickets, and in whose list each was; tenants with jobs.
+
+    In whose list a ticket was: that of a tenant, "" for none, and of which queue.
+    """
 
     tasks: set[str]
-    tickets: dict[str, str]
+    tickets: dict[str, tuple[str, str]]
     tenants: set[str]
 
 
@@ -159,21 +163,35 @@ def _mend_tickets(client: redis.Redis, extents: Extents, found: Found) -> int:
 
     Whether they are is looked at again in the step that mends them. Returns the chunks that were lost.
     """
-    connection: Any = client
-    behind = {name: int(count) for key in BEHIND_KEYS for name, count in connection.hgetall(key).items()}
+    queues = _queues(client)
+    behind = {job: (queue.name, count) for queue in queues for job, count in _behind(client, queue).items()}
     turns = {name for name in behind if name.startswith(TURN_PREFIX)}
-    counts = {job: count for job, count in behind.items() if job not in turns}
+    counts = {job: count for job, (_, count) in behind.items() if job not in turns}
     tenants = found.tenants | {name.removeprefix(TURN_PREFIX) for name in turns}
     doubtful = (counts.keys() | found.tickets.keys()) - extents.keys()
     for job, (chunks, sent) in extents.items():
         if sent < chunks and (job not in found.tickets or counts.get(job, 0) != chunks - sent - 1):
             doubtful.add(job)
-    republished = sum(
-        int(_run(client, records.mend_ticket(job, found.tickets.get(job, "")))) for job in sorted(doubtful)
-    )
+    republished = 0
+    for job in sorted(doubtful):
+        queue, _ = behind.get(job, (DEFAULT_QUEUE, 0))
+        republished += int(_run(client, records.mend_ticket(job, *found.tickets.get(job, ("", queue)))))
     for tenant in sorted(tenants):
-        _run(client, records.mend_turn(tenant))
+        for one in queues:
+            _run(client, records.mend_turn(tenant, one.name))
     return republished
+
+
+def _queues(client: redis.Redis) -> list[QueueKeys]:
+    """Return the queues that there are."""
+    connection: Any = client
+    return [queue_keys(name) for name in sorted({DEFAULT_QUEUE, *connection.hkeys(QUEUES_KEY)})]
+
+
+def _behind(client: redis.Redis, queue: QueueKeys) -> dict[str, int]:
+    """Return what stands behind the tickets and turns of a queue."""
+    connection: Any = client
+    return {name: int(count) for key in queue.behind for name, count in connection.hgetall(key).items()}
 
 
 def _find(client: redis.Redis, tenants: set[str]) -> Found:
@@ -183,17 +201,20 @@ def _find(client: redis.Redis, tenants: set[str]) -> Found:
     """
     connection: Any = client
     found = Found(set(), {}, set(tenants))
-    for lane in LANES:
-        for page in _pages(client, lane):
-            found.tickets.update(dict.fromkeys(_without(TICKET_PREFIX, page), ""))
-            found.tenants.update(_without(TURN_PREFIX, page))
-            found.tasks.update(_read_ids(page))
-    for tenant in found.tenants:
+    queues = _queues(client)
+    for queue in queues:
+        for lane in queue.lanes:
+            for page in _pages(client, lane):
+                found.tickets.update(dict.fromkeys(_without(TICKET_PREFIX, page), ("", queue.name)))
+                found.tenants.update(_without(TURN_PREFIX, page))
+                found.tasks.update(_read_ids(page))
+    for queue, tenant in product(queues, found.tenants):
         for number in range(len(LANES)):
-            for page in _pages(client, turns_key(number, tenant)):
-                found.tickets.update(dict.fromkeys(_without(TICKET_PREFIX, page), tenant))
-    for worker in _workers(client):
-        found.tasks.update(_read_ids(connection.hvals(held_key(worker))))
+            for page in _pages(client, queue.turns(number, tenant)):
+                found.tickets.update(dict.fromkeys(_without(TICKET_PREFIX, page), (tenant, queue.name)))
+    for queue in queues:
+        for worker in connection.zrange(queue.workers, 0, -1):
+            found.tasks.update(_read_ids(connection.hvals(held_key(worker))))
     return found
 
 
@@ -218,14 +239,9 @@ def _read_ids(texts: list[str]) -> Iterator[str]:
                 yield json.loads(match[1])
 
 
-def _workers(client: redis.Redis) -> list[str]:
-    connection: Any = client
-    return list(connection.zrange(WORKERS_KEY, 0, -1))
-
-
 def _republish(client: redis.Redis, missing: Missing) -> int:
     connection: Any = client
-    fields = connection.hmget(job_key(missing.job_id), "chunk_size", "priority")
+    *fields, queue = connection.hmget(job_key(missing.job_id), "chunk_size", "priority", "queue")
     packed = connection.get(seeds_key(missing.job_id))
     if None in fields or packed is None:
         return 0
@@ -235,7 +251,7 @@ def _republish(client: redis.Redis, missing: Missing) -> int:
     except ValueError:  # an older version packed otherwise; others are looked after all the same
         return 0
     message = records.message_of(missing.job_id, seeds, missing.chunk, chunk_size=size, priority=priority)
-    return int(_run(client, attempts.republish_chunk(message)))
+    return int(_run(client, attempts.republish_chunk(message, queue or DEFAULT_QUEUE)))
 
 
 def _run(client: redis.Redis, call: Call) -> Any:

@@ -14,11 +14,10 @@ from typing import Any, NamedTuple
 from producer.contract import (
     ACTIVE_KEY,
     BACKLOG_KEY,
-    BEHIND_KEYS,
+    DEFAULT_QUEUE,
     JOBS_KEY,
     LANES,
     MANIFESTS_KEY,
-    QUEUE,
     TENANT_JOBS_KEY_PREFIX,
     WAKE,
     JobStatus,
@@ -47,7 +46,7 @@ MAX_COUNTED = 20_000
 TOMBSTONE_S = 24 * 3600
 """Seconds that the record outlives the results, so that a late poll reads ``expired`` and not "not found"."""
 
-MADE, EXISTS, CONFLICT, SEEDS_FULL, BYTES_FULL, SHARE_FULL = 1, 0, -1, -2, -3, -4
+MADE, EXISTS, CONFLICT, SEEDS_FULL, BYTES_FULL, SHARE_FULL, QUEUE_UNKNOWN = 1, 0, -1, -2, -3, -4, -5
 """What :func:`create_job` answers."""
 
 
@@ -94,6 +93,7 @@ def create_job(
     chunk_size: int,
     ttl_s: int,
     priority: Priority,
+    queue: str = DEFAULT_QUEUE,
     force: bool = False,
     trace: str = "",
     extras: Extras = NO_EXTRAS,
@@ -105,37 +105,36 @@ def create_job(
     that the record keeps.
     """
     lane, packed = LANES.index(priority.lane), pack(seeds)
-    keys = [job_key(job_id), seeds_key(job_id), ACTIVE_KEY, QUEUE, priority.lane, facts_key(job_id), BEHIND_KEYS[lane]]
-    keys.append(events_key(job_id))
+    keys = [job_key(job_id), seeds_key(job_id), ACTIVE_KEY, facts_key(job_id), events_key(job_id)]
     args: list[str | int] = [job_id, hashlib.sha256(packed.encode()).hexdigest(), len(seeds)]
     args += [count_chunks(seeds, chunk_size), chunk_size, str(priority), ttl_s * 1000, TOMBSTONE_S * 1000]
-    args += [packed, WAKE, ticket(job_id), lane, int(force), trace, *extras, *bounds]
+    args += [packed, "" if queue == DEFAULT_QUEUE else queue, ticket(job_id), lane, int(force), trace, *extras, *bounds]
     return Call(SCRIPTS["create_job"], keys, args)
 
 
 def read_job(job_id: str, *, place: bool = True) -> Call:
     """Read a job; :meth:`producer.job.JobRecord.read` reads the answer. Its place in the queue costs more to find."""
-    return Call(SCRIPTS["read_job"], [job_key(job_id), *LANES], [ticket(job_id), WAKE, MAX_PLACE if place else 0])
+    return Call(SCRIPTS["read_job"], [job_key(job_id)], [ticket(job_id), WAKE, MAX_PLACE if place else 0])
 
 
 def cancel_job(job_id: str) -> Call:
     """Cancel a job; answers 1, 0 if it had ended, -1 if it is unknown."""
-    keys = [job_key(job_id), seeds_key(job_id), ACTIVE_KEY, result_key(job_id), *LANES, *BEHIND_KEYS]
+    keys = [job_key(job_id), seeds_key(job_id), ACTIVE_KEY, result_key(job_id)]
     return Call(SCRIPTS["cancel_job"], keys, [job_id, ticket(job_id), revoked_result(job_id, "the job was canceled")])
 
 
-def mend_ticket(job_id: str, tenant: str = "") -> Call:
+def mend_ticket(job_id: str, tenant: str = "", queue: str = DEFAULT_QUEUE) -> Call:
     """Put a job's ticket where it belongs; answers how many chunks it stands for if it was missing, else 0.
 
-    ``tenant`` is in whose list it was found, for a job whose record has gone.
+    ``tenant`` and ``queue`` say in whose list it was found, for a job whose record has gone.
     """
-    keys = [job_key(job_id), seeds_key(job_id), *LANES, *BEHIND_KEYS]
-    return Call(SCRIPTS["mend_ticket"], keys, [job_id, ticket(job_id), WAKE, tenant])
+    args: list[str | int] = [job_id, ticket(job_id), len(LANES), queue, tenant]
+    return Call(SCRIPTS["mend_ticket"], [job_key(job_id), seeds_key(job_id)], args)
 
 
-def mend_turn(tenant: str) -> Call:
-    """Put a tenant's turn where it belongs; answers how many lanes it was missing in."""
-    return Call(SCRIPTS["mend_turn"], [*LANES, *BEHIND_KEYS], [tenant, WAKE])
+def mend_turn(tenant: str, queue: str = DEFAULT_QUEUE) -> Call:
+    """Put a tenant's turn where it belongs in a queue; answers how many lanes it was missing in."""
+    return Call(SCRIPTS["mend_turn"], [], [tenant, len(LANES), queue])
 
 
 def expire_jobs(job_ids: Sequence[str]) -> Call:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from producer import dead, records
 from producer.connection import connect, connect_async, translated
 from producer.dead import DeadLetter
-from producer.errors import JobConflict, JobNotFound
+from producer.errors import JobConflict, JobNotFound, QueueUnknown
 from producer.job import JobRecord
 from producer.lua import Call
 from producer.message import SeedResult, decode_chunk_results
@@ -180,6 +180,8 @@ class AsyncRedisBackend:
 
 
 def _check_created(submission: Submission, answer: int) -> None:
+    if answer == records.QUEUE_UNKNOWN:
+        raise QueueUnknown(submission.queue)
     if answer < 0:
         raise JobConflict(submission.job_id)
 

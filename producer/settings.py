@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from producer.contract import DEFAULT_CHUNK_SIZE, MAX_CHUNK_SIZE
+from producer.contract import DEFAULT_CHUNK_SIZE, DEFAULT_QUEUE, MAX_CHUNK_SIZE
 from producer.errors import SettingsError
+from producer.queue_keys import is_queue_name
 from producer.redaction import hide_credentials
 
 PREFIX = "SEEDMILL_"
@@ -61,6 +62,12 @@ class Settings(BaseSettings):
         return f"{name}={shown!r}: {message}"
 
 
+def _queue(value: str) -> str:
+    if not is_queue_name(value):
+        raise ValueError("a queue has 1 to 32 lower-case letters, digits and '-'")
+    return value
+
+
 class ProducerSettings(Settings):
     """What a program that enqueues and polls needs to know."""
 
@@ -72,6 +79,9 @@ class ProducerSettings(Settings):
 
     chunk_size: int = Field(default=DEFAULT_CHUNK_SIZE, ge=1, le=MAX_CHUNK_SIZE)
     """Seeds in one message."""
+
+    queue: Annotated[str, AfterValidator(_queue)] = DEFAULT_QUEUE
+    """Queue that jobs go to, and that a worker serves: each has one model."""
 
 
 def _api_url(value: str | None) -> str | None:

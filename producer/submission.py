@@ -12,6 +12,7 @@ from uuid import uuid4
 from producer.contract import MAX_JOB_CHUNKS, Priority
 from producer.errors import InvalidJobId, SettingsError
 from producer.lua import Call
+from producer.queue_keys import is_queue_name
 from producer.records import NO_BOUNDS, NO_EXTRAS, Bounds, Extras, count_chunks, create_job
 from producer.seeds import Seeds, check_seeds, shorten
 from producer.settings import ProducerSettings
@@ -37,6 +38,11 @@ class Submission:
     chosen_priority: Priority | None = None
     """The priority that the caller asked for; ``None`` if it follows from the number of messages."""
 
+    @property
+    def queue(self) -> str:
+        """The queue that it goes to."""
+        return self.settings.queue
+
     @classmethod
     def check(
         cls,
@@ -45,13 +51,14 @@ class Submission:
         settings: ProducerSettings,
         priority: Priority | str | None = None,
         *,
+        queue: str | None = None,
         force: bool = False,
         extras: Extras = NO_EXTRAS,
     ) -> Self:
         """Check what a caller gave; the job's id is a UUID 4 if none was given.
 
-        Without a priority, a job of one message is interactive and a longer one bulk. With ``force`` seeds are computed
-        that are published already.
+        Without a priority, a job of one message is interactive and a longer one bulk; without a queue it goes to that
+        of the settings. With ``force`` seeds are computed that are published already.
 
         Raises:
             InvalidSeed, InvalidJobId, SettingsError: naming the value.
@@ -60,6 +67,10 @@ class Submission:
         job_id = str(uuid4()) if job_id is None else job_id
         if not isinstance(job_id, str) or not JOB_ID.fullmatch(job_id):
             raise InvalidJobId(f"{shorten(job_id)} is not a job id: use 1 to 64 letters, digits, '-' and '_'")
+        if queue is not None:
+            if not is_queue_name(queue):
+                raise SettingsError(f"queue={shorten(queue)}: use 1 to 32 lower-case letters, digits and '-'")
+            settings = settings.model_copy(update={"queue": queue})
         chunks = count_chunks(checked, settings.chunk_size)
         if chunks > MAX_JOB_CHUNKS:
             raise SettingsError(
@@ -82,6 +93,7 @@ class Submission:
             chunk_size=self.settings.chunk_size,
             ttl_s=self.settings.result_ttl_s,
             priority=self.priority,
+            queue=self.queue,
             force=self.force,
             trace=trace,
             extras=self.extras,

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from producer import __version__
-from producer.contract import QUEUE
+from producer.queue_keys import queue_keys
 from producer.submission import Submission
 
 API = "opentelemetry.trace"
@@ -26,8 +26,10 @@ NOTHING: Mapping[str, Any] = {}
 MAX_CHARACTERS = 1024
 """Longest trace context that travels; of a longer one ``traceparent`` alone."""
 
-MESSAGING = {"messaging.system": "celery", "messaging.destination.name": QUEUE}
-"""Attributes of every span that has to do with the queue, by OpenTelemetry's conventions for messaging."""
+
+def messaging(queue: str) -> dict[str, str]:
+    """Return the attributes of every span that has to do with a queue, by OpenTelemetry's conventions for messaging."""
+    return {"messaging.system": "celery", "messaging.destination.name": queue_keys(queue).celery}
 
 
 @contextmanager
@@ -43,7 +45,7 @@ def submitting(submission: Submission, carrier: Mapping[str, Any] = NOTHING) -> 
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
     attributes: dict[str, str | int] = {
-        **MESSAGING,
+        **messaging(submission.queue),
         "messaging.operation.name": "submit",
         "messaging.operation.type": "send",
         "seedmill.job.id": submission.job_id,

@@ -17,7 +17,7 @@ from tests.torture.bench import Bench, running_bench
 from worker.local import servers
 from worker.local.process import Process
 from worker.local.stack import Endpoints, Stack, running_stack
-from worker.queue.ledger import GRACE_S
+from worker.queue.sweeper import GRACE_S
 from worker.storage import ObjectStore
 
 FRESH = itertools.count(1)

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 from celery import Celery
 
 from producer.connection import TIMEOUT_S
-from producer.contract import QUEUE
+from producer.queue_keys import queue_keys
 from producer.redis_url import normalize_url, read_sentinels
 from worker.queue.events import LastEvents
 from worker.queue.ledger import Ledger
@@ -60,7 +60,7 @@ def build_app(settings: WorkerSettings, ledger: Ledger, turned: Callable[[], obj
         task_serializer="json",
         result_serializer="json",
         accept_content=["json"],
-        task_default_queue=QUEUE,
+        task_default_queue=queue_keys(settings.queue).celery,
         result_expires=settings.result_ttl_s,
         # A message is settled after its result is stored; how many a worker holds is the ledger's to say.
         task_acks_late=True,

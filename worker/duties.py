@@ -13,6 +13,7 @@ import structlog
 from producer.connection import takes_no_writes
 from producer.queue import parse_queue_status, queue_status
 from producer.reconcile import looks_complete, reconcile
+from worker.errors import QueueTaken
 from worker.manifest import ManifestWriter
 from worker.monitoring import metrics
 from worker.monitoring.heartbeat import Heartbeat
@@ -33,19 +34,30 @@ RECONCILE_WHOLE_S = 600.0
 RECONCILER_KEY = "seedmill:reconciler"
 """Held by the worker that looks for lost chunks this minute."""
 
-QUEUE_SEEN_KEY = "seedmill:queue-seen"
-"""What one worker has seen of the queue, for the metrics of all."""
+QUEUE_SEEN_KEY = "seedmill:queues-seen"
+"""What one worker has seen of the queues, for the metrics of all."""
+
+SWEEP_S = 0.9
+"""Seconds between two looks for workers that are gone, of which one in a beat is enough for all workers of a queue."""
 
 RECONCILED_KEY = "seedmill:reconciled"
 """There as long as a look through all messages is recent."""
 
 
-def heartbeat(ledger: Ledger, facts: Callable[[], Mapping[str, Any]]) -> Routine:
-    """Say that this worker lives, with what is so of it then, and give back what workers that are gone held."""
+def heartbeat(ledger: Ledger, facts: Callable[[], Mapping[str, Any]], lost: Callable[[], object]) -> Routine:
+    """Say that this worker lives, with what is so of it then, and give back what workers that are gone held.
+
+    Calls ``lost`` if its queue has another model by now.
+    """
 
     def beat() -> None:
-        ledger.beat(facts())
-        ledger.sweep()
+        try:
+            ledger.beat(facts())
+        except QueueTaken as error:
+            log.critical("the queue is another model's", action="queue_lost", error=str(error))
+            lost()
+            return
+        ledger.sweep(SWEEP_S)
 
     return Routine("heartbeat", BEAT_S, beat)
 

@@ -4,6 +4,7 @@ SeedmillError
 `-- WorkerError
     |-- FileError               a file or folder could not be written
     |-- SetupError              the process cannot start; the message says what to do
+    |   |-- QueueTaken          its queue is served with another model
     |   |-- CheckpointError
     |   |-- ArchitectureError
     |   |-- TokenizerError
@@ -37,6 +38,10 @@ class FileError(WorkerError):
 
 class SetupError(WorkerError):
     """The process cannot start as it is set up."""
+
+
+class QueueTaken(SetupError):
+    """The queue is served with another model."""
 
 
 class CheckpointError(SetupError):

@@ -9,6 +9,7 @@ import torch
 
 from worker.errors import OutOfDeviceMemory
 from worker.model.engine import Engine
+from worker.model_cache import check_digest, model_files
 from worker.settings import WorkerSettings
 
 log = structlog.get_logger(__name__)
@@ -44,11 +45,15 @@ def _checked(engine: Engine) -> Engine:
 
 
 def _on(settings: WorkerSettings, device: str | None) -> Engine:
-    return Engine(
-        settings.checkpoint,
-        settings.tokenizer,
+    checkpoint, tokenizer = model_files(settings)
+    engine = Engine(
+        checkpoint,
+        tokenizer,
         architecture=settings.architecture or None,
         precision=settings.precision,
         device=device,
         threads=settings.cpu_threads or None,
     )
+    check_digest(settings.checkpoint, engine.info.checkpoint_sha256, settings.checkpoint_sha256)
+    check_digest(settings.tokenizer, engine.info.tokenizer_sha256, settings.tokenizer_sha256)
+    return engine

@@ -20,12 +20,13 @@ import structlog
 from producer import attempts, records
 from producer.attempts import Ending, Start, Verdict
 from producer.connection import reconnect, takes_no_writes, translated
-from producer.contract import JobStatus, SeedStatus, job_key
+from producer.contract import DEFAULT_QUEUE, JobStatus, SeedStatus, job_key
 from producer.dead import DeadLetter
 from producer.errors import QueueError, QueueUnreachable
 from producer.gallery import encode_facts
 from producer.lua import Call
 from producer.message import ChunkMessage, SeedResult, chunk_result, encode_celery_result, revoked_result
+from producer.queue_keys import queue_keys
 from worker.errors import GivenBack
 from worker.monitoring import metrics
 
@@ -79,10 +80,19 @@ class Recorder:
         held: key of the messages that this worker holds.
         model_id: whose results these are.
         gallery_size: most pictures that are listed as published, 0 for none.
+        queue: the queue that this worker serves.
     """
 
     def __init__(
-        self, client: redis.Redis, url: str, *, ttl_s: int, held: str, model_id: str = "", gallery_size: int = 0
+        self,
+        client: redis.Redis,
+        url: str,
+        *,
+        ttl_s: int,
+        held: str,
+        model_id: str = "",
+        gallery_size: int = 0,
+        queue: str = DEFAULT_QUEUE,
     ) -> None:
         self._redis = client
         self._url = url
@@ -90,6 +100,7 @@ class Recorder:
         self._held = held
         self._model_id = model_id
         self._gallery_size = gallery_size
+        self._queue = queue
         self._stopping = threading.Event()
 
     def stop_waiting(self) -> None:
@@ -98,10 +109,15 @@ class Recorder:
 
     def start(self, delivery: Delivery, *, alone: bool) -> Start:
         """Begin with a chunk; says whether to run it. ``alone``: nothing else is at work."""
-        message, adopt, tag = delivery.message, delivery.adopt, delivery.tag
-        model, ttl_s = self._model_id, self._ttl_s
         call = attempts.start_chunk(
-            message, held=self._held, tag=tag, adopt=adopt, alone=alone, ttl_s=ttl_s, model_id=model
+            delivery.message,
+            held=self._held,
+            tag=delivery.tag,
+            adopt=delivery.adopt,
+            alone=alone,
+            ttl_s=self._ttl_s,
+            model_id=self._model_id,
+            queue=self._queue,
         )
         return Start.parse(self._run(call))
 
@@ -114,7 +130,7 @@ class Recorder:
         message = delivery.message
         value = chunk_result(message, results)
         text = encode_celery_result(message.task_id, "SUCCESS", value)
-        letter = _dead_letter(message, results, tried)
+        letter = _dead_letter(message, results, tried, self._queue)
         published = {
             result.seed: encode_facts(result.caption or "", {} if result.cached else result.timings)
             for result in results
@@ -148,7 +164,7 @@ class Recorder:
 
     def begin(self, delivery: Delivery, seed: int) -> None:
         """Note that a chunk that is run alone begins with a seed."""
-        self._run(attempts.note_seed(delivery.message, seed, delivery=self._name(delivery)))
+        self._run(attempts.note_seed(delivery.message, seed, delivery=self._name(delivery), queue=self._queue))
 
     def has_begun(self, delivery: Delivery) -> bool:
         """Return whether its job is known; that of a foreign app is from the moment that a worker begins with it."""
@@ -206,7 +222,9 @@ class Recorder:
                 pause = min(2 * pause, RETRY_MAX_S)
 
 
-def _dead_letter(message: ChunkMessage, results: Sequence[SeedResult], attempts: int) -> DeadLetter | None:
+def _dead_letter(
+    message: ChunkMessage, results: Sequence[SeedResult], attempts: int, queue: str = DEFAULT_QUEUE
+) -> DeadLetter | None:
     """Return the letter that keeps the failures of a chunk, or ``None`` if there are none."""
     failures = tuple(
         {"seed": result.seed, **{name: text[:200] for name, text in (result.error or {}).items()}}
@@ -220,12 +238,13 @@ def _dead_letter(message: ChunkMessage, results: Sequence[SeedResult], attempts:
         message.task_id,
         _now(),
         reason,
-        lane=message.priority.lane,
+        lane=queue_keys(queue).lane(message.priority),
         job_id=message.job_id,
         chunk=message.chunk,
         attempts=attempts,
         seeds=message.seeds,
         failures=failures,
+        queue=queue,
     )
 
 

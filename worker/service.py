@@ -30,13 +30,14 @@ from celery.worker import state
 
 from producer.client import Client
 from producer.connection import connect, translated
+from producer.contract import MIXED
 from producer.errors import QueueError
 from producer.redaction import redact
 from worker import duties, task
 from worker.access import check_access, check_whole
 from worker.app import build_app
 from worker.chunk import ChunkRunner
-from worker.errors import GivenBack
+from worker.errors import GivenBack, QueueTaken
 from worker.manifest import ManifestWriter
 from worker.memory import keep_freed_memory
 from worker.monitoring import tracing
@@ -44,6 +45,7 @@ from worker.monitoring.tally import tally
 from worker.monitoring.windows import Visible, Windows
 from worker.pipeline import Model, Pipeline
 from worker.publish import Publisher
+from worker.queue.claim import EXIT_QUEUE_TAKEN
 from worker.queue.control import RemoteControl
 from worker.queue.events import node_name
 from worker.queue.gate import Gate
@@ -98,13 +100,17 @@ class Service:
             self.check_storage()
             self.open_traces()
             self.load_model()
+            self.claim_queue()
             self.settle_memory()
             self.open_pipeline()
-            self.open_ledger()
+            self.open_recorder()
             try:
                 return self.serve()
             finally:
                 self.close()
+        except QueueTaken as error:
+            log.critical("the queue is not to be had", action="queue_taken", error=str(error))
+            return EXIT_QUEUE_TAKEN
         finally:
             self._windows.close()
 
@@ -125,7 +131,7 @@ class Service:
 
     def open_traces(self) -> None:
         """Prepare what sends spans, if the environment names a collector."""
-        self._traces = tracing.open_traces()
+        self._traces = tracing.open_traces(self.settings.queue)
 
     def load_model(self) -> None:
         """Load the model, warm it up and prove that its results do not depend on the batch."""
@@ -133,6 +139,20 @@ class Service:
         if not self._model.info.trained:
             log.warning("the checkpoint is untrained: its pictures mean nothing", action="model_untrained")
         log.info("model ready", action="model_ready", **self._model.facts())
+
+    def claim_queue(self) -> None:
+        """Have the queue for this model, so that no job gets results of two."""
+        settings = self.settings
+        self._ledger = Ledger(
+            connect(settings.redis_url, decode=False, retries=0),
+            limit=settings.concurrency,
+            seeds=BATCHES_IN_HAND * settings.max_batch,
+            result_ttl_s=settings.result_ttl_s,
+            lease_s=settings.lease_s,
+            queue=settings.queue,
+        )
+        with translated(settings.redis_url):
+            self._ledger.claim(MIXED if settings.mixed_models else self._model.info.id)
 
     def settle_memory(self) -> None:
         """Tell the C library and Python's collector that what is loaded stays."""
@@ -155,16 +175,9 @@ class Service:
         )
         self._pipeline.start()
 
-    def open_ledger(self) -> None:
-        """Prepare what takes messages and records what becomes of them."""
+    def open_recorder(self) -> None:
+        """Prepare what records what becomes of messages."""
         settings = self.settings
-        self._ledger = Ledger(
-            connect(settings.redis_url, decode=False, retries=0),
-            limit=settings.concurrency,
-            seeds=BATCHES_IN_HAND * settings.max_batch,
-            result_ttl_s=settings.result_ttl_s,
-            lease_s=settings.lease_s,
-        )
         client = connect(settings.redis_url)
         self._recorder = Recorder(
             client,
@@ -173,6 +186,7 @@ class Service:
             held=self._ledger.key,
             model_id=self._model.info.id,
             gallery_size=settings.gallery_size,
+            queue=settings.queue,
         )
         self._client = Client(settings.redis_url)
         self._manifests = ManifestWriter(self._client, self._store)
@@ -241,6 +255,7 @@ class Service:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "device": str(self._model.device),
+            "queue": self.settings.queue,
             "model_id": info.id,
             "trained": info.trained,
             "image_size": info.image_size,
@@ -252,7 +267,7 @@ class Service:
             return {**facts, **tally()}
 
         self._routines = [
-            duties.heartbeat(self._ledger, told),
+            duties.heartbeat(self._ledger, told, lost=self._queue_is_lost),
             duties.cancellations(self._recorder, self._running),
             duties.reconciler(self._redis),
             duties.manifests(self._manifests),
@@ -306,6 +321,10 @@ class Service:
         """Give everything back and end the process, whatever its threads are at."""
         self._give_everything_back(self._running.deliveries())
         os._exit(status)
+
+    def _queue_is_lost(self) -> None:
+        """End the process: its queue has another model by now, which does what is given back."""
+        self._leave_at_once(EXIT_QUEUE_TAKEN)
 
     def _device_hangs(self) -> None:
         """End the process; what it is at may be the cause, so it goes back as what a worker died of."""

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field
 
 from producer.contract import DEFAULT_GALLERY_SIZE
 from producer.settings import BucketSettings, LogSettings, ProducerSettings
+from worker.locations import beside, read_location
 
 
 def _device(value: str) -> str:
@@ -35,8 +36,19 @@ def _node_name(value: str) -> str:
     return value
 
 
-def _beside_the_checkpoint(read: dict[str, Any]) -> Path:
-    return Path(read.get("checkpoint", "")).with_name("tokenizer.json")
+def _model_file(value: str) -> str:
+    read_location(value)
+    return value
+
+
+def _beside_the_checkpoint(read: dict[str, Any]) -> str:
+    return beside(read.get("checkpoint", "best.pt"), "tokenizer.json")
+
+
+def _sha256(value: str) -> str:
+    if not re.fullmatch("([0-9a-fA-F]{64})?", value):
+        raise ValueError("write 64 hexadecimal digits, as sha256sum prints them")
+    return value.lower()
 
 
 class StorageSettings(BucketSettings):
@@ -55,11 +67,20 @@ class StorageSettings(BucketSettings):
 class WorkerSettings(ProducerSettings, StorageSettings, LogSettings):
     """Everything that a worker reads."""
 
-    checkpoint: Path = Path("checkpoints/best.pt")
-    """The model's weights."""
+    checkpoint: Annotated[str, AfterValidator(_model_file)] = "checkpoints/best.pt"
+    """The model's weights: a path, or an object of the store, as s3://bucket/key, which is fetched once."""
 
-    tokenizer: Path = Field(default_factory=_beside_the_checkpoint)
-    """The tokenizer that belongs to them; by default tokenizer.json beside the checkpoint."""
+    checkpoint_sha256: Annotated[str, AfterValidator(_sha256)] = ""
+    """The SHA-256 that they must have; empty for any of a path, and for what the store says of an object."""
+
+    checkpoint_cache: Path | None = None
+    """Folder that objects are kept in; by default seedmill in XDG_CACHE_HOME, which is ~/.cache unless it is set."""
+
+    tokenizer: Annotated[str, AfterValidator(_model_file)] = Field(default_factory=_beside_the_checkpoint)
+    """The tokenizer that belongs to them, likewise; by default tokenizer.json beside the checkpoint."""
+
+    tokenizer_sha256: Annotated[str, AfterValidator(_sha256)] = ""
+    """The SHA-256 that it must have."""
 
     architecture: str = ""
     """The class of your own network, as module:Class; empty for the built-in one."""
@@ -105,6 +126,9 @@ class WorkerSettings(ProducerSettings, StorageSettings, LogSettings):
 
     gallery_size: int = Field(default=DEFAULT_GALLERY_SIZE, ge=0, le=1_000_000)
     """Published pictures that the gallery lists, the newest of all workers; 0: none are added to it."""
+
+    mixed_models: bool = False
+    """Let workers of several models serve one queue, as of CPU and GPU; a job may then have results of several."""
 
     metrics_port: int = Field(default=0, ge=0, le=65535)
     """Port that Prometheus reads the worker's metrics from; 0 for none."""

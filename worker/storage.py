@@ -6,8 +6,12 @@ queues. boto3's errors become StorageError, in one line that says what to do. Wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import base64
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from threading import Lock
 from typing import IO, Any
 
@@ -61,9 +65,22 @@ ELSEWHERE = {
     "IllegalLocationConstraintException",
 }
 """What AWS says where the bucket is in another region than the one that was signed for."""
+CHECKSUM = re.compile("[A-Za-z0-9+/]{43}=")
+"""A SHA-256 in base64; those of the parts of an object have a number behind it."""
 REDIRECTS = range(300, 400)
 DENIED = {"403", "AccessDenied"}
 WRONG_KEYS = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
+
+
+PIECE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What the store says of an object: its bytes, and its SHA-256 in hexadecimal, "" where it knows none."""
+
+    size: int
+    sha256: str
 
 
 class ObjectStore:
@@ -151,6 +168,32 @@ class ObjectStore:
                 return self._objects.size(self._full(key))
         except ObjectMissing:
             return None
+
+    def describe(self, key: str, version: str = "") -> Stored:
+        """Return what the store says of an object, or of a version of it; raises as :meth:`get`."""
+        with self._translated(key), self._absence_told(key):
+            told = self._s3.head_object(**self._named(key, version), ChecksumMode="ENABLED")
+            return Stored(int(told["ContentLength"]), _checksum(told))
+
+    def append(self, key: str, file: IO[bytes], version: str = "") -> None:
+        """Write what an object has beyond the length of ``file`` to its end; one that breaks off has written the rest.
+
+        From the beginning, where the store does not give parts. Raises as :meth:`get`.
+        """
+        start = file.seek(0, os.SEEK_END)
+        with self._translated(key), self._absence_told(key):
+            answer = self._s3.get_object(**self._named(key, version), **({"Range": f"bytes={start}-"} if start else {}))
+            if start and "ContentRange" not in answer:
+                file.truncate(file.seek(0))
+            for piece in answer["Body"].iter_chunks(PIECE_BYTES):
+                file.write(piece)
+
+    def _named(self, key: str, version: str) -> dict[str, str]:
+        return {
+            "Bucket": self.settings.s3_bucket,
+            "Key": self._full(key),
+            **({"VersionId": version} if version else {}),
+        }
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Yield the keys that begin with ``prefix``, in order, read page by page."""
@@ -260,6 +303,12 @@ class ObjectStore:
         if status >= SERVER_ERROR or status in PASSING_STATUS or code in PASSING_CODES:
             return StorageUnreachable(f"{self.where} is in trouble: {one_line(error)}")
         return StorageError(f"{self.where} refused: {one_line(error)}")
+
+
+def _checksum(told: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a whole object, "" where the store has none, or one of its parts."""
+    text = told.get("ChecksumSHA256", "")
+    return base64.b64decode(text).hex() if CHECKSUM.fullmatch(text) else ""
 
 
 def _code(error: ClientError) -> str:

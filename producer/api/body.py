@@ -55,6 +55,7 @@ class JobOrder:
     webhook: str
     force: bool
     chunk_size: int | None
+    queue: str | None
     fingerprint: str
 
 
@@ -122,6 +123,7 @@ def _order(document: dict[str, Any]) -> JobOrder:
         wanted.webhook or "",
         wanted.force,
         wanted.chunk_size,
+        wanted.queue,
         hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest(),
     )
 

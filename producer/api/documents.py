@@ -64,7 +64,8 @@ class Documents:
         here = self.path(f"jobs/{record.id}")
         urls = {"self": here, **{name: f"{here}/{name}" for name in ("results", "events", "cancel")}}
         if seen.seed is not None:
-            urls["image"] = self.path(f"images/{seen.seed}")
+            model = f"?model={record.model_id}" if record.model_id else ""  # so that it stays this model's
+            urls["image"] = self.path(f"images/{seen.seed}{model}")
         found = decode_chunk_results([seen.result]) if whole and record.status.is_terminal else ()
         result = next((self._result(one) for one in found), None)
         more = {"webhook": record.webhook, "seed": seen.seed, "result": result, "urls": urls, "error": summary(record)}

@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from producer.contract import MAX_CHUNK_SIZE, MAX_JOB_SEEDS, MAX_SEED, JobStatus, Priority, SeedStatus
-from producer.keys import Scope
 
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
@@ -50,6 +49,11 @@ class JobRequest(BaseModel):
     )
     force: bool = Field(default=False, description="Compute also what is published already.")
     chunk_size: int | None = Field(default=None, ge=1, le=MAX_CHUNK_SIZE, description="Seeds in one message.")
+    queue: str | None = Field(
+        default=None,
+        pattern="^[a-z0-9-]{1,32}$",
+        description="Whose workers, and so which model, makes them; left out, that of the service.",
+    )
 
 
 class Answer(BaseModel):
@@ -121,6 +125,10 @@ class Job(Answer):
     eta_s: float | None
     manifest_uri: str | None
     priority: Priority
+    queue: str
+    model_id: str | None = Field(
+        description="Model of all its results; null before a worker has begun, or if there may be several."
+    )
     metadata: dict[str, Any] | None
     webhook: str | None
     seed: Seed | None = Field(description="The seed of a job that has one alone.")
@@ -179,45 +187,6 @@ class ImageDetails(GalleryPicture):
     metadata_uri: str
 
 
-class Picture(Answer):
-    """The form of every picture."""
-
-    width: int
-    height: int
-    mode: str
-
-
-class Info(Answer):
-    """What this service is."""
-
-    version: str
-    models: list[str]
-    workers: int
-    picture: Picture | None
-    limits: dict[str, int | None]
-    scopes: list[Scope] = Field(description="What you may do.")
-    auth: bool
-    presigned_urls: bool
-
-
-class QueueNow(Answer):
-    """What waits, in messages, and what workers hold."""
-
-    waiting: int
-    interactive: int
-    held: int
-    active_jobs: int
-    oldest_job_s: float | None
-    dead_letters: int
-    lanes: list[int]
-
-
-class Queue(QueueNow):
-    """One look at the queue; ``workers`` tells more to administrators."""
-
-    workers: list[dict[str, Any]]
-
-
 class DeadLetter(Answer):
     """What could not be done, and why."""
 
@@ -232,6 +201,7 @@ class DeadLetter(Answer):
     failures: list[dict[str, Any]]
     raw: str | None
     whole: bool
+    queue: str
 
 
 class DeadLetterPage(Answer):
@@ -278,54 +248,6 @@ class Reconciliation(Answer):
     active_jobs: int
     republished: int
     forgotten: int
-
-
-class Health(Answer):
-    """The process answers."""
-
-    status: Literal["ok"]
-
-
-class Check(Answer):
-    """One of the parts that are needed; ``ok`` is null for one that is not configured."""
-
-    ok: bool | None
-    detail: str | None = None
-
-
-class Readiness(Answer):
-    """Whether jobs can be taken and done."""
-
-    status: Literal["ok", "unavailable"]
-    checks: dict[str, Check]
-
-
-class SeedsNow(Answer):
-    """Seeds that have been accepted and have not ended."""
-
-    waiting: int
-    per_s: float = Field(description="Seeds a second in the last minute, while there were any; 0 if it is not known.")
-    eta_s: float | None = Field(description="Seconds until all have ended; null if none waits, or nobody knows.")
-
-
-class WorkerNow(Answer):
-    """A worker, with what it has done since its start; an administrator sees more."""
-
-    model_id: str
-    seeds: int | None = Field(default=None, description="Seeds that it has published.")
-    cached: int | None = Field(default=None, description="Those of them that were published before.")
-    batches: dict[str, int] | None = Field(
-        default=None, description="Batches by size, in powers of two: `4` is those of 3 or 4 seeds."
-    )
-
-
-class Status(Answer):
-    """The service at a glance; ``queue`` and ``seeds`` are null while Redis does not answer."""
-
-    checks: dict[str, Check]
-    queue: QueueNow | None
-    seeds: SeedsNow | None
-    workers: list[WorkerNow]
 
 
 class Problem(Answer):

@@ -58,7 +58,7 @@ class Services:
         self.files = Files()
         self.events = EventLog(self.connection, self.changes, self.jobs, self.documents)
         self.memory = Memory(self.connection.memory)
-        self.workers = Workers(self.connection)
+        self.workers = Workers(self.connection, settings.queue)
         self.published = Published(self.bucket, self.workers, self.pictures)
         self.admission = Admission(settings, self._backlog, self.workers.any)
         self.webhooks = WebhookAdmin(settings, self.connection.redis)

@@ -12,7 +12,7 @@ from producer.errors import QueueError
 from producer.queue import QueueStatus
 from producer.records import Backlog
 
-SHOWN = ("model_id", "device", "trained", "image_size")
+SHOWN = ("queue", "model_id", "device", "trained", "image_size")
 """What everybody may know of a worker."""
 
 DONE = ("seeds", "cached", "batches")
@@ -45,7 +45,7 @@ class Status:
                 queue, backlog = await self._workers.status(), await self._backlog.get()
         return {
             "checks": checks,
-            "queue": None if queue is None else _without_workers(queue),
+            **_of_queues(queue),
             "seeds": None if backlog is None else self._seeds(backlog),
             "workers": [] if queue is None else [told(one, *DONE, is_admin=is_admin) for one in queue.workers],
         }
@@ -61,5 +61,11 @@ def told(worker: Mapping[str, Any], *more: str, is_admin: bool) -> dict[str, Any
     return {name: value for name, value in worker.items() if is_admin or name in (*SHOWN, *more)}
 
 
-def _without_workers(queue: QueueStatus) -> dict[str, Any]:
-    return {name: value for name, value in queue.to_dict().items() if name != "workers"}
+def _of_queues(status: QueueStatus | None) -> dict[str, Any]:
+    """Return what is told of all queues together, and of each."""
+    if status is None:
+        return {"queue": None, "queues": None}
+    told = status.to_dict()
+    del told["workers"]
+    queues = told.pop("queues")
+    return {"queue": told, "queues": queues}

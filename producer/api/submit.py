@@ -14,7 +14,7 @@ from producer.api.body import JobOrder
 from producer.api.documents import SeenJob
 from producer.api.services import Services
 from producer.api.webhooks.urls import check_webhook_url
-from producer.errors import JobConflict, QueueFull
+from producer.errors import JobConflict, QueueFull, QueueUnknown
 from producer.records import Bounds, Extras
 from producer.submission import Submission
 from producer.tracing import submitting
@@ -37,6 +37,7 @@ async def enqueue(parts: Services, caller: Caller, order: JobOrder, job_id: str,
     Raises:
         InvalidJobId, SettingsError: naming the value.
         JobConflict: there is another job of that id.
+        QueueUnknown: no worker has ever served its queue.
         QueueFull: there is no room for it.
     """
     parts.memory.check()
@@ -46,6 +47,8 @@ async def enqueue(parts: Services, caller: Caller, order: JobOrder, job_id: str,
     with submitting(submission, headers) as trace:
         call = await _apart(len(order.seeds), lambda: submission.call(trace, bounds))
         answer = int(await parts.connection.run(call))
+    if answer == records.QUEUE_UNKNOWN:
+        raise QueueUnknown(submission.queue)
     if answer == records.CONFLICT:
         raise JobConflict(job_id)
     if answer < 0:
@@ -78,7 +81,9 @@ def _check(parts: Services, caller: Caller, order: JobOrder, job_id: str) -> Sub
     if order.chunk_size is not None:
         settings = settings.model_copy(update={"chunk_size": order.chunk_size})
     extras = Extras(caller.tenant, order.metadata, order.webhook)
-    return Submission.check(order.seeds, job_id, settings, order.priority, force=order.force, extras=extras)
+    return Submission.check(
+        order.seeds, job_id, settings, order.priority, queue=order.queue, force=order.force, extras=extras
+    )
 
 
 async def _refuse(parts: Services, answer: int, caller: Caller, seeds: int, bounds: Bounds) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 from producer.api.connection import Connection
-from producer.contract import MODEL_KEY
+from producer.contract import DEFAULT_QUEUE, MODEL_KEY
 from producer.queue import QueueStatus, parse_queue_status, queue_status
 
 T = TypeVar("T")
@@ -40,10 +40,11 @@ class Remembered(Generic[T]):
 
 
 class Workers:
-    """Looks at the queue."""
+    """Looks at the queues; ``queue`` is the one whose model is meant where none is named."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, queue: str = DEFAULT_QUEUE) -> None:
         self._connection = connection
+        self._queue = queue
         self._status = Remembered(self._look)
         self._noted = ""
 
@@ -56,22 +57,29 @@ class Workers:
         return bool((await self.status()).workers)
 
     async def model(self) -> str | None:
-        """Return the model of the newest worker; where none lives, that of the last that did; ``None`` before any."""
-        model = newest_model(await self.status())
+        """Return the model of the queue, also while no worker lives; ``None`` before any has.
+
+        Where workers of several models may serve it, that of the newest, or of the last that did.
+        """
+        model = self._model_in(await self.status())
         if model is None:
             (model,) = await self._connection.texts([MODEL_KEY])
         return model
 
     async def _look(self) -> QueueStatus:
         status = parse_queue_status(await self._connection.run(queue_status()))
-        model = newest_model(status)
+        model = self._model_in(status)
         if model is not None and model != self._noted:
             await self._connection.keep(MODEL_KEY, model)
             self._noted = model
         return status
 
+    def _model_in(self, status: QueueStatus) -> str | None:
+        figures = status.queues.get(self._queue)
+        return (figures and figures.model_id) or newest_model(status.workers_of(self._queue))
 
-def newest_model(status: QueueStatus) -> str | None:
+
+def newest_model(workers: Sequence[Mapping[str, Any]]) -> str | None:
     """Return the model of the worker that was started last."""
-    newest = max(status.workers, key=lambda worker: str(worker.get("started_at", "")), default=None)
+    newest = max(workers, key=lambda worker: str(worker.get("started_at", "")), default=None)
     return None if newest is None else str(newest["model_id"])

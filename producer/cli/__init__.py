@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,8 +23,10 @@ from producer.cli.spans import sending_spans
 from producer.client import Client, Job
 from producer.contract import JobStatus, Priority
 from producer.errors import AccessError, JobTimeout, QueueError
+from producer.queue import check_forgotten, forget_queue
+from producer.redis_backend import RedisBackend
 from producer.seeds import parse_seeds
-from producer.settings import MAX_URL_TTL_S
+from producer.settings import MAX_URL_TTL_S, ProducerSettings
 
 if TYPE_CHECKING:
     from producer.presign import Presigner
@@ -72,6 +74,9 @@ def submit(
             "--priority", help="How urgent it is; a job of one message is interactive by default, others bulk."
         ),
     ] = None,
+    queue: Annotated[
+        str | None, typer.Option("--queue", help="Queue, and so the model; default: SEEDMILL_QUEUE.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Compute also what is published already.")] = False,
     urls: Urls = False,
     as_json: AsJson = False,
@@ -89,7 +94,7 @@ def submit(
         raise typer.BadParameter("it adds URLs to the results: add --wait", param_hint="--urls")
     with sending_spans(), open_client(redis_url, api_url) as client:
         sign = _signing(client) if urls else None  # before anything is enqueued
-        job = client.submit(checked, job_id=job_id, priority=priority, force=force)
+        job = client.submit(checked, job_id=job_id, priority=priority, queue=queue, force=force)
         if wait:
             _finish(client, job, timeout, as_json=as_json, sign=sign)
         elif as_json:
@@ -175,8 +180,18 @@ def cancel(job_id: JobId, as_json: AsJson = False, redis_url: RedisUrl = None, a
 
 
 @app.command()
-def queue(as_json: AsJson = False, redis_url: RedisUrl = None, api_url: ApiUrl = None) -> None:
+def queue(
+    forget: Annotated[
+        str | None, typer.Option("--forget", metavar="NAME", help="Let go of a queue without workers and jobs.")
+    ] = None,
+    as_json: AsJson = False,
+    redis_url: RedisUrl = None,
+    api_url: ApiUrl = None,
+) -> None:
     """Show how much waits and which workers are seen."""
+    if forget is not None:
+        with closing(RedisBackend(ProducerSettings.load(redis_url=redis_url))) as redis:
+            check_forgotten(forget, redis.run(forget_queue(forget)))
     with open_client(redis_url, api_url) as client:
         seen = client.queue()
     render.print_json(seen.to_dict()) if as_json else render.print_queue(seen)

@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from producer.client import Client, Job
+from producer.contract import DEFAULT_QUEUE
 from producer.dead import DeadLetter
 from producer.errors import JobTimeout, SeedmillError
 from producer.job import Counts, JobRecord
@@ -170,13 +171,19 @@ def print_queue(status: QueueStatus) -> None:
     out = console()
     out.print(f"{waiting} waiting ({status.interactive} interactive), {status.held} held by workers, {workers} seen")
     out.print(f"{jobs} not ended{age}, {dead}")
+    if list(status.queues) != [DEFAULT_QUEUE]:
+        for name, one in status.queues.items():
+            served = f", model {one.model_id}" if one.model_id else ""
+            left = f"{count(one.backlog, 'seed')} not ended, {count(one.workers, 'worker')}"
+            out.print(f"  queue {name}: {count(one.waiting, 'message')} waiting, {one.held} held, {left}{served}")
     if not status.workers:
         out.print(f"  nothing is done until one is started: {START_A_WORKER}", markup=False)
     for worker in status.workers:
         place = (
             f"{worker['host']} process {worker.get('pid')}, " if "host" in worker else ""
         )  # not for everybody's eyes
-        out.print(f"  {place}{worker.get('device')}, model {worker.get('model_id')}", markup=False)
+        where = "" if worker.get("queue", DEFAULT_QUEUE) == DEFAULT_QUEUE else f", queue {worker['queue']}"
+        out.print(f"  {place}{worker.get('device')}, model {worker.get('model_id')}{where}", markup=False)
 
 
 def remark_on_workers(client: Client, job: Job) -> None:
@@ -184,9 +191,10 @@ def remark_on_workers(client: Client, job: Job) -> None:
     if job.status.is_terminal:
         return
     with suppress(SeedmillError):
-        if client.queue().workers:
+        if client.queue().workers_of(job.queue):
             return
-        console(stderr=True).print(f"[yellow]no worker is seen, so nothing is done: {START_A_WORKER}[/]")
+        where = "" if job.queue == DEFAULT_QUEUE else f" in queue {job.queue}"
+        console(stderr=True).print(f"[yellow]no worker is seen{where}, so nothing is done: {START_A_WORKER}[/]")
 
 
 def progress_bar(label: str, total: int, *, guess: bool = True) -> tuple[Progress, Any]:

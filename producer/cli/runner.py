@@ -25,6 +25,7 @@ from producer.errors import (
     JobNotFound,
     JobTimeout,
     QueueError,
+    QueueUnknown,
     SeedmillError,
     SettingsError,
 )
@@ -47,6 +48,7 @@ EXIT_CODES: Mapping[type[SeedmillError], int] = {
     SettingsError: EXIT_USAGE,
     ExtraMissing: EXIT_USAGE,
     AccessError: EXIT_USAGE,
+    QueueUnknown: EXIT_USAGE,
     QueueError: EXIT_UNREACHABLE,
     JobTimeout: EXIT_TIMEOUT,
 }

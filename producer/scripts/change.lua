@@ -1,3 +1,4 @@
+-- With names.lua.
 -- What follows from a change of a job. Stands before the scripts that begin with "With change.lua".
 
 -- Seeds of a job that have not ended, 0 if it has, or is not there.
@@ -7,10 +8,14 @@ local function open_seeds(job)
   return (status == 'queued' or status == 'running') and total - succeeded - failed or 0
 end
 
--- Add to what has not ended, of all and of a tenant; what leaves it has ended.
-local function count(seeds, bytes, tenant)
+-- Add to what has not ended, of all, of a queue and of a tenant; what leaves it has ended. That of the default queue is
+-- what is left of all.
+local function count(seeds, bytes, queue, tenant)
   if seeds ~= 0 then
     redis.call('HINCRBY', '@BACKLOG_KEY@', 'seeds', seeds)
+    if not is_default(queue) then
+      redis.call('HINCRBY', '@BACKLOG_QUEUES_KEY@', queue, seeds)
+    end
     redis.call('HINCRBY', '@BACKLOG_SEEDS_KEY@', tenant, seeds)
   end
   if seeds < 0 then
@@ -48,10 +53,10 @@ end
 -- if it is another now; both may be nil.
 local function changed(job, before, now, chunk, status)
   local record, after = '@JOB_KEY_PREFIX@' .. job, open_seeds(job)
-  local tenant, weight, webhook = unpack(redis.call('HMGET', record, 'tenant', 'weight', 'webhook'))
+  local queue, tenant, weight, webhook = unpack(redis.call('HMGET', record, 'queue', 'tenant', 'weight', 'webhook'))
   if before ~= after then
     local sign = (before > 0 and after == 0) and -1 or (before == 0 and after > 0) and 1 or 0
-    count(after - before, sign * (weight or 0), tenant or '')
+    count(after - before, sign * (weight or 0), queue, tenant or '')
   end
   if chunk or status then
     redis.call('RPUSH', '@EVENTS_KEY_PREFIX@' .. job, (chunk or '') .. ':' .. (status or ''))
@@ -68,23 +73,31 @@ local function changed(job, before, now, chunk, status)
 end
 
 -- The list that a job's ticket is in: its lane, or that of its tenant's tickets there.
-local function ticket_list(lane_key, lane, tenant)
-  return tenant == '' and lane_key or '@TURNS_KEY_PREFIX@' .. lane .. ':' .. tenant
+local function ticket_list(queue, lane, tenant)
+  return tenant == '' and lane_key(queue, lane) or turns_key(queue, lane, tenant)
 end
 
 -- A tenant's list has changed: note how many tickets it has beyond the first; without any it has no turn.
-local function count_turn(lane_key, lane, behind_key, tenant)
+local function count_turn(queue, lane, tenant)
   if tenant == '' then
     return
   end
-  local length, name = redis.call('LLEN', ticket_list(lane_key, lane, tenant)), '@TURN_PREFIX@' .. tenant
+  local length, name = redis.call('LLEN', ticket_list(queue, lane, tenant)), '@TURN_PREFIX@' .. tenant
   if length > 1 then
-    redis.call('HSET', behind_key, name, length - 1)
+    redis.call('HSET', behind_key(queue, lane), name, length - 1)
   else
-    redis.call('HDEL', behind_key, name)
+    redis.call('HDEL', behind_key(queue, lane), name)
   end
   if length == 0 then
-    redis.call('LREM', lane_key, 0, name)
+    redis.call('LREM', lane_key(queue, lane), 0, name)
+  end
+end
+
+-- Something was put into a lane: those who wait are woken, which they do on the first one.
+local function wake(queue)
+  local first = lane_key(queue, 0)
+  if redis.call('LLEN', first) == 0 then
+    redis.call('RPUSH', first, '@WAKE@')
   end
 end
 

@@ -5,12 +5,12 @@ if redis.call('ZCARD', KEYS[1]) > tonumber(ARGV[1]) then
   return 0
 end
 redis.call('HDEL', '@BACKLOG_KEY@', 'seeds', 'bytes')
-redis.call('DEL', '@BACKLOG_SEEDS_KEY@')
+redis.call('DEL', '@BACKLOG_SEEDS_KEY@', '@BACKLOG_QUEUES_KEY@')
 for _, job in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
   local seeds = open_seeds(job)
-  local tenant, weight = unpack(redis.call('HMGET', '@JOB_KEY_PREFIX@' .. job, 'tenant', 'weight'))
+  local queue, tenant, weight = unpack(redis.call('HMGET', '@JOB_KEY_PREFIX@' .. job, 'queue', 'tenant', 'weight'))
   if seeds > 0 then
-    count(seeds, tonumber(weight or 0), tenant or '')
+    count(seeds, tonumber(weight or 0), queue, tenant or '')
   end
 end
 return 1

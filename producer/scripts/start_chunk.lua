@@ -6,13 +6,15 @@
 -- trace context that its job was submitted in, or ''; and whose job it is, or ''.
 -- 'run'; 'suspect': an earlier attempt ended without a word, so ask again once nothing else is at work; 'done',
 -- 'canceled', 'expired': it is not to be run; 'unknown': the message is none of that job's; 'gone': the worker does not
--- hold the message any more.
--- KEYS: job record, chunk facts, seeds, active jobs, messages held, workers.
+-- hold the message any more, or its queue has another model by now.
+-- KEYS: job record, chunk facts, seeds, active jobs, messages held, workers, queues.
 -- ARGV: job id, chunk, seeds in the chunk, adopt ('1' or '0'), alone ('1' or '0'), lifetime ms, tombstone ms, packed
--- seeds, delivery, its tag, prefix of the messages held, prefix of the sets of published seeds, seeds in a set,
--- seeds... adopt = '1': the message came from an app that wrote no record, so it is made here.
+-- seeds, delivery, its tag, prefix of the messages held, prefix of the sets of published seeds, seeds in a set, queue,
+-- the worker's model, seeds... adopt = '1': the message came from an app that wrote no record, so it is made here.
 -- A delivery that asks again, because a reply was lost, is answered as before.
-if redis.call('HEXISTS', KEYS[5], ARGV[10]) == 0 then
+local served = redis.call('HGET', KEYS[7], ARGV[14])
+local superseded = served and served ~= '@MIXED@' and served ~= ARGV[15]
+if superseded or redis.call('HEXISTS', KEYS[5], ARGV[10]) == 0 then
   return {'gone', 0, 0, 0, '', '', '', 0, '', ''}
 end
 local time = redis.call('TIME')
@@ -29,6 +31,9 @@ if redis.call('EXISTS', KEYS[1]) == 0 then
   redis.call('HSET', KEYS[1], 'status', 'queued', 'total', ARGV[3], 'chunks', 1, 'chunk_size', ARGV[3],
     'priority', 'interactive', 'ttl_ms', ARGV[6], 'ended', 0, 'running', 0, 'succeeded', 0, 'failed', 0,
     'created_ms', stamp, 'expires_ms', string.format('%.0f', now + ARGV[6]))
+  if not is_default(ARGV[14]) then
+    redis.call('HSET', KEYS[1], 'queue', ARGV[14])
+  end
   redis.call('PEXPIRE', KEYS[1], keep)
   redis.call('SET', KEYS[3], ARGV[8], 'PX', keep)
   redis.call('ZADD', KEYS[4], now, ARGV[1])
@@ -44,7 +49,7 @@ local fact, by, open, failures, deliveries, condemned, at = unpack(redis.call('H
 open, failures, deliveries = tonumber(open or 0), tonumber(failures or 0), tonumber(deliveries or 0)
 local function published()
   local found = {}
-  for i = 14, force == '1' and 0 or #ARGV do
+  for i = 16, force == '1' and 0 or #ARGV do
     local block = math.floor(ARGV[i] / ARGV[13])
     if redis.call('SISMEMBER', ARGV[12] .. string.format('%.0f', block), ARGV[i] - block * ARGV[13]) == 1 then
       found[#found + 1] = ARGV[i]
@@ -88,6 +93,9 @@ redis.call('PEXPIRE', KEYS[2], keep)
 local before = open_seeds(ARGV[1])
 if status == 'queued' then
   redis.call('HSET', KEYS[1], 'status', 'running', 'started_ms', stamp)
+  if served == ARGV[15] then -- so that of no other's its results can be
+    redis.call('HSET', KEYS[1], 'model_id', served)
+  end
 end
 changed(ARGV[1], before, now, nil, status == 'queued' and 'running' or nil)
 return answer('run')

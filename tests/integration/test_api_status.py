@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from producer.api import schemas, workers
+from producer.api import operator_schemas, workers
 from producer.connection import connect
 from producer.contract import WORKER_FACTS_KEY
 from producer.keys import Scope, make_key
@@ -39,7 +39,7 @@ def test_the_status_has_parts_queue_seeds_and_what_workers_have_done(quiet: Endp
         async with asking(api_settings(quiet)) as api:
             await api.post("/v1/jobs", json={"range": "1..5"})
             status = (await api.get("/v1/status")).json()
-            schemas.Status.model_validate(status, strict=True)
+            operator_schemas.Status.model_validate(status, strict=True)
             assert {name: one["ok"] for name, one in status["checks"].items()} == {
                 "redis": True,
                 "storage": True,
@@ -47,6 +47,7 @@ def test_the_status_has_parts_queue_seeds_and_what_workers_have_done(quiet: Endp
             }
             queue = (await api.get("/v1/queue")).json()
             assert queue.pop("workers") == status["workers"]
+            assert queue.pop("queues") == status["queues"]
             assert {**status["queue"], "oldest_job_s": queue["oldest_job_s"]} == queue
             assert (queue["waiting"], queue["active_jobs"]) == (3, 1)
             assert status["seeds"] == {"waiting": 5, "per_s": 0, "eta_s": None}

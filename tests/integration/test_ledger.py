@@ -17,6 +17,7 @@ from producer.contract import (
     LANES,
     MAX_MESSAGE_BYTES,
     QUEUE,
+    SWEPT_KEY,
     WAKE,
     WORKER_FACTS_KEY,
     WORKERS_KEY,
@@ -27,7 +28,8 @@ from producer.contract import (
 from producer.queue import parse_queue_status, queue_status
 from worker.local.stack import Endpoints
 from worker.queue.burial import Burial
-from worker.queue.ledger import BACKWARDS_EVERY, DOUBT_S, GRACE_S, Ledger
+from worker.queue.ledger import BACKWARDS_EVERY, Ledger
+from worker.queue.sweeper import DOUBT_S, GRACE_S
 
 BULK = Priority.BULK.lane
 Make = Callable[..., Ledger]
@@ -248,6 +250,18 @@ def test_what_a_silent_worker_held_goes_back_when_its_lease_has_run_out(redis_: 
     assert silent.id not in redis_.zrange(WORKERS_KEY, 0, -1)
 
 
+def test_one_look_for_workers_that_are_gone_does_for_all_of_the_queue(redis_: Any, make: Make) -> None:
+    silent, first, second = make(lease_s=0.3), make(), make()
+    fill(redis_, "a")
+    silent.take()
+    assert first.sweep(60) == 0
+    assert 0 < redis_.pttl(SWEPT_KEY) <= 60_000
+    time.sleep(0.4)
+    assert first.sweep(60) == second.sweep(60) == 0
+    redis_.delete(SWEPT_KEY)  # as time would
+    assert second.sweep(60) == 1
+
+
 def test_a_worker_whose_connection_is_closed_is_swept_long_before_its_lease_ends(redis_: Any, make: Make) -> None:
     dead, other = make(lease_s=300), make()
     fill(redis_, "a")
@@ -312,7 +326,7 @@ def test_where_another_server_has_taken_over_nobody_is_swept_for_a_while(
     monkeypatch.setattr(first_there._redis, "info", lambda _: {"run_id": "another", "uptime_in_seconds": 100})
     time.sleep(0.4)
     assert first_there.sweep() == 0
-    monkeypatch.setattr("worker.queue.ledger.time.monotonic", lambda: first_there._quiet_until)
+    monkeypatch.setattr("worker.queue.sweeper.time.monotonic", lambda: first_there._sweeper._quiet_until)
     assert first_there.sweep() == 1
 
 

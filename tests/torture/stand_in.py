@@ -48,6 +48,8 @@ class Plan:
     ms_per_seed: float = 1.0
     log: str = ""
     """File that a line is appended to for each seed computed: process id and seed."""
+    model_id: str = MODEL_ID
+    """What it passes for; pictures of another model than the usual one differ from its."""
     kill_at: str = ""
     """Stage at which the worker kills itself ..."""
     kill_hit: int = 1
@@ -63,9 +65,10 @@ class Plan:
         return {VARIABLE: json.dumps(dataclasses.asdict(self))}
 
 
-def picture(seed: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Return the pixels of a seed: noise that depends on nothing else."""
-    return np.random.default_rng(seed).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+def picture(seed: int, model_id: str = MODEL_ID) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Return the pixels of a seed: noise that depends on nothing but it and the model."""
+    salt = [] if model_id == MODEL_ID else list(model_id.encode())
+    return np.random.default_rng([seed, *salt] if salt else seed).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
 
 
 class StandIn:
@@ -90,6 +93,7 @@ class StandIn:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
+        self.info = dataclasses.replace(self.info, id=plan.model_id)
 
     def facts(self) -> Mapping[str, Any]:
         """Return what the log says."""
@@ -127,7 +131,7 @@ class StandIn:
             raise MemoryError("no more")
         if seed in plan.raises:
             raise ValueError("cannot be drawn")
-        return Generated(seed, picture(seed), f"noise number {seed}")
+        return Generated(seed, picture(seed, plan.model_id), f"noise number {seed}")
 
 
 def die() -> None:

@@ -22,7 +22,6 @@ from producer.api.workers import Remembered, newest_model
 from producer.contract import SeedStatus
 from producer.errors import QueueFull, RateLimited, SettingsError
 from producer.message import SeedResult
-from producer.queue import QueueStatus
 from producer.records import Backlog, Bounds
 
 
@@ -194,13 +193,12 @@ def test_what_many_ask_at_once_is_read_once_and_errors_are_not_kept() -> None:
 
 
 def test_the_model_is_that_of_the_worker_that_was_started_last() -> None:
-    workers = tuple(
+    workers = [
         {"model_id": name, "started_at": at} for name, at in (("b", "2026-02"), ("c", "2026-03"), ("a", "2026-01"))
-    )
-    status = QueueStatus((0, 0, 0, 0), 0, 0, None, 0, workers)
-    assert newest_model(status) == "c"
-    assert newest_model(QueueStatus((0, 0, 0, 0), 0, 0, None, 0, ())) is None
-    assert newest_model(QueueStatus((0, 0, 0, 0), 0, 0, None, 0, ({"model_id": "of before"}, *workers))) == "c"
+    ]
+    assert newest_model(workers) == "c"
+    assert newest_model([]) is None
+    assert newest_model([{"model_id": "of before"}, *workers]) == "c"
 
 
 def test_a_task_that_fails_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -198,7 +198,7 @@ def test_at_start_the_cpu_takes_over_where_that_is_allowed(
     monkeypatch.setattr(loading, "Engine", Full)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: kept.append(on_gpu[0]()))
     settings = WorkerSettings(
-        checkpoint=tmp_path / "best.pt", tokenizer=tmp_path / "tokenizer.json", cpu_fallback=allowed
+        checkpoint=str(tmp_path / "best.pt"), tokenizer=str(tmp_path / "tokenizer.json"), cpu_fallback=allowed
     )
     if not allowed:
         with pytest.raises(OutOfDeviceMemory):

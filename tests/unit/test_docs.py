@@ -36,10 +36,10 @@ def test_the_settings_table_is_the_settings_of_the_code() -> None:
     assert len(rows) == len(dict(rows))
     assert dict(rows) == code
     names = [name for name, _ in rows]
-    assert set(names[:3]) == defaults_of(ProducerSettings).keys()
-    assert set(names[3:11]) == defaults_of(PresignSettings).keys()
-    assert set(names[9:11]) == defaults_of(PresignSettings).keys() - defaults_of(WorkerSettings).keys()
-    assert "The first three are read by producers" in README
+    assert set(names[:4]) == defaults_of(ProducerSettings).keys()
+    assert set(names[4:12]) == defaults_of(PresignSettings).keys()
+    assert set(names[10:12]) == defaults_of(PresignSettings).keys() - defaults_of(WorkerSettings).keys()
+    assert "The first four are read by producers" in README
     assert "The next eight are read by those who sign URLs, the\nlast two of these by them alone" in README
 
 

@@ -23,6 +23,7 @@ ERRORS: dict[str, errors.SeedmillError] = {
     "rate-limited": errors.RateLimited("10 a second", 3),
     "share-full": errors.QueueFull("your share is full", 5, share=True),
     "queue-full": errors.QueueFull("the queue is full", 7),
+    "queue-unknown": errors.QueueUnknown("v9"),
     "queue-refused": errors.QueueRefused("out of memory"),
     "queue-unreachable": errors.QueueUnreachable("no answer"),
 }
@@ -38,7 +39,7 @@ def test_an_error_comes_back_with_its_class_its_message_and_its_facts(name: str,
     assert sent.name == name
     read = problems.to_error(json.loads(json.dumps(sent.to_dict())), sent.status, sent.retry_after_s)
     assert (type(read), str(read)) == (type(error), str(error))
-    for fact in ("job_id", "letter_id", "retry_after_s", "problem"):
+    for fact in ("job_id", "letter_id", "queue", "retry_after_s", "problem"):
         assert getattr(read, fact, None) == getattr(error, fact, None)
 
 

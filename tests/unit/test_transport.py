@@ -23,6 +23,7 @@ from kombu.pidbox import Node
 
 from producer.contract import QUEUE
 from producer.message import ChunkMessage
+from producer.queue_keys import queue_keys
 from worker.queue.burial import Burial
 from worker.queue.ledger import Taken
 from worker.queue.pool import TaskPool
@@ -120,6 +121,8 @@ def test_a_thread_cannot_be_ended_and_asking_for_it_is_no_error(pool: Any) -> No
 
 class FakeLedger:
     """Remembers what became of messages."""
+
+    queue = queue_keys()
 
     def __init__(self) -> None:
         self.back: list[str] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from producer.errors import SettingsError
+from producer.queue import QueueFigures, QueueStatus
 from tests.unit.fakes import MODEL
 from worker.errors import FileError, SetupError
 from worker.local.process import free_port
@@ -101,6 +103,26 @@ def test_what_nobody_has_asked_redis_for_is_no_number() -> None:
     assert sample("seedmill_redis_up") == 0
     for name in ("workers", "dead_letters", "jobs_active", "oldest_job_age_seconds", "queue_held_messages"):
         assert math.isnan(sample(f"seedmill_{name}") or 0)
+
+
+def test_each_queue_has_numbers_of_its_own_as_long_as_it_is_seen() -> None:
+    def seen(*names: str) -> QueueStatus:
+        queues = {name: QueueFigures(2, 1, 70, 3, "model") for name in names}
+        return QueueStatus((2, 0, 0, 0), 1, 1, 0.0, 0, (), queues)
+
+    def told() -> dict[str, float]:
+        found = re.findall(
+            r'seedmill_queue_backlog_seeds{queue="(.*)"} (.*)', generate_latest(metrics.REGISTRY).decode()
+        )
+        return {name: float(value) for name, value in found}
+
+    metrics.show_queue(seen("default", "v2"))
+    assert told() == {"default": 70, "v2": 70}
+    assert 'seedmill_queue_workers{queue="v2"} 3.0' in generate_latest(metrics.REGISTRY).decode()
+    metrics.show_queue(seen("default"))
+    assert told() == {"default": 70}
+    metrics.show_queue(None)
+    assert told() == {}, "nobody knows"
 
 
 @pytest.mark.parametrize("port", [-1, 65536])

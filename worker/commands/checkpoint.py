@@ -11,11 +11,13 @@ from producer.cli.render import print_json
 from producer.contract import MAX_SEED
 from worker.errors import CheckpointError
 from worker.files import write_atomically
+from worker.locations import beside
 from worker.model.checkpoint import save_checkpoint
 from worker.model.config import PRESETS
 from worker.model.loaded import load_model
 from worker.model.network import SeedNetwork, initialize
 from worker.model.tokenizer import build_tokenizer
+from worker.model_cache import model_files
 from worker.settings import WorkerSettings
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
@@ -54,10 +56,11 @@ def init(
 @app.command()
 def show(
     path: Annotated[
-        Path | None, typer.Argument(help="The checkpoint; default: SEEDMILL_CHECKPOINT.", show_default=False)
+        str | None,
+        typer.Argument(help="The checkpoint, a path or s3://...; default: SEEDMILL_CHECKPOINT.", show_default=False),
     ] = None,
     tokenizer: Annotated[
-        Path | None,
+        str | None,
         typer.Option(help="Its tokenizer; default: SEEDMILL_TOKENIZER, or the one beside it.", show_default=False),
     ] = None,
     architecture: Annotated[
@@ -67,12 +70,12 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show what a checkpoint and its tokenizer are, after checking that they can be loaded."""
-    settings = WorkerSettings.load()
-    beside = path.with_name("tokenizer.json") if path else settings.tokenizer
-    path = path or settings.checkpoint
-    model = load_model(path, tokenizer or beside, architecture=architecture)
+    settings = WorkerSettings.load(checkpoint=path, tokenizer=tokenizer)
+    if path and tokenizer is None:  # whatever SEEDMILL_TOKENIZER says
+        settings = settings.model_copy(update={"tokenizer": beside(path, "tokenizer.json")})
+    model = load_model(*model_files(settings), architecture=architecture)
     facts = {
-        "checkpoint": str(path),
+        "checkpoint": settings.checkpoint,
         "sha256": model.sha256,
         "architecture": model.architecture,
         "name": model.name,

@@ -27,6 +27,7 @@ from worker.contact_sheet import MAX_TILES, contact_sheet
 from worker.errors import SetupError, StorageError
 from worker.files import json_document, prepare_folder, write_atomically
 from worker.local.stack import Endpoints, Stack, ending_on_signals, running_stack
+from worker.model_cache import model_files
 from worker.settings import WorkerSettings
 from worker.storage import ObjectStore
 
@@ -48,14 +49,14 @@ def demo(
     wanted = parse_seeds([seeds])
     if out == Path():
         raise typer.BadParameter("give a folder of its own", param_hint="--out")
-    check_model_files()
+    model = model_variables(WorkerSettings.load())
     prepare_folder(out)
     console = Console(highlight=False, soft_wrap=True)
     try:
         with ending_on_signals(), running_stack(data) as stack:
             with console.status("starting Valkey, an S3 server and a worker with the model preloaded"):
                 stack.start_servers(empty_queue=True)
-                stack.start_worker()
+                stack.start_worker(model)
             console.print(
                 f"queue {stack.endpoints.redis_url}   S3 {stack.endpoints.s3_url}   data {escape(str(stack.data))}"
             )
@@ -72,19 +73,22 @@ def demo(
         raise typer.Exit(EXIT_FAILED)
 
 
-def check_model_files() -> None:
-    """Look for the model's files before anything is started.
+def model_variables(settings: WorkerSettings) -> dict[str, str]:
+    """Return the variables that name the model's files on this disk, found before anything is started.
+
+    What is in an object store is fetched here, since the stack has a store of its own.
 
     Raises:
         SetupError: naming the file that is missing.
     """
-    settings = WorkerSettings.load()
-    for path, variable in ((settings.checkpoint, "SEEDMILL_CHECKPOINT"), (settings.tokenizer, "SEEDMILL_TOKENIZER")):
+    found = dict(zip(("SEEDMILL_CHECKPOINT", "SEEDMILL_TOKENIZER"), model_files(settings), strict=True))
+    for variable, path in found.items():
         if not path.exists():
             raise SetupError(
                 f"{path.absolute()} is missing: put it there, or correct {variable}; "
                 "the demo's own come back with: git checkout checkpoints"
             )
+    return {variable: str(path.absolute()) for variable, path in found.items()}
 
 
 def is_untrained(client: Client) -> bool:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from producer.client import Client
-from worker.commands.demo import UNTRAINED, check_model_files, is_untrained
+from worker.commands.demo import UNTRAINED, is_untrained, model_variables
 from worker.errors import SetupError
 from worker.files import write_atomically
 from worker.local.process import Process, free_port
@@ -41,14 +41,14 @@ def up(
     metrics_port: Annotated[int, typer.Option(help="Port of the worker's metrics; likewise.")] = 9808,
 ) -> None:
     """Start the stack, print where everything is, and stop it on Ctrl-C."""
-    check_model_files()
+    model = model_variables(WorkerSettings.load())
     console = Console(highlight=False)
     try:
         with ending_on_signals(), running_stack(data) as stack:
             with console.status("starting"):
                 stack.start_servers(redis_port=redis_port, s3_port=s3_port)
                 port = free_port(metrics_port)
-                worker = stack.start_worker({"SEEDMILL_METRICS_PORT": str(port)}, wait=False)
+                worker = stack.start_worker({**model, "SEEDMILL_METRICS_PORT": str(port)}, wait=False)
                 api_url = stack.start_api(port=api_port)  # while the worker loads its model
                 stack.wait_for(worker)
             announce(stack, worker, api_url, port, console)
@@ -96,8 +96,7 @@ def announce(stack: Stack, worker: Process, api_url: str, metrics_port: int, con
 def model_environment(settings: WorkerSettings) -> dict[str, str]:
     """Return the variables that name the worker's model, for commands that run elsewhere."""
     return {
-        "SEEDMILL_CHECKPOINT": str(settings.checkpoint.absolute()),
-        "SEEDMILL_TOKENIZER": str(settings.tokenizer.absolute()),
+        **model_variables(settings),
         "SEEDMILL_ARCHITECTURE": settings.architecture,
         "SEEDMILL_PRECISION": settings.precision,
     }

@@ -98,6 +98,13 @@ WORKERS = _gauge("workers", "Workers that live.")
 ACTIVE_JOBS = _gauge("jobs_active", "Jobs that have not ended.")
 OLDEST_JOB = _gauge("oldest_job_age_seconds", "Age of the oldest job that has not ended; 0 if there is none.")
 DEAD_NOW = _gauge("dead_letters", "Dead letters that are kept.")
+QUEUE_NAMES = ("queue",)
+OF_QUEUES = {
+    "waiting": _gauge("queue_waiting_messages", "Messages that wait in a queue.", *QUEUE_NAMES),
+    "held": _gauge("queue_in_flight_messages", "Messages of a queue that workers hold.", *QUEUE_NAMES),
+    "backlog": _gauge("queue_backlog_seeds", "Seeds of a queue that have not ended.", *QUEUE_NAMES),
+    "workers": _gauge("queue_workers", "Workers of a queue that live.", *QUEUE_NAMES),
+}
 OF_REDIS = (QUEUE_HELD, WORKERS, ACTIVE_JOBS, OLDEST_JOB, DEAD_NOW)
 
 
@@ -129,6 +136,10 @@ def show_queue(status: QueueStatus | None) -> None:
         values = (status.held, len(status.workers), status.active_jobs, oldest, status.dead_letters)
     for gauge, value in zip(OF_REDIS, values, strict=True):
         gauge.set(value)
+    for name, gauge in OF_QUEUES.items():
+        gauge.clear()
+        for queue, figures in status.queues.items() if status else ():
+            gauge.labels(queue).set(getattr(figures, name))
 
 
 show_queue(None)

@@ -19,10 +19,10 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from producer import __version__
 from producer.attempts import Start
-from producer.contract import SeedStatus
+from producer.contract import DEFAULT_QUEUE, SeedStatus
 from producer.message import SeedResult
 from producer.otel import Export
-from producer.tracing import MESSAGING, SCOPE, unpack
+from producer.tracing import SCOPE, messaging, unpack
 from worker.errors import GivenBack
 from worker.results import Delivery
 from worker.work import Outcome, Work
@@ -41,7 +41,8 @@ MAX_REASON_CHARACTERS = 200
 class Spans:
     """The worker's spans; see :class:`worker.monitoring.tracing.Traces`."""
 
-    def __init__(self, export: Export) -> None:
+    def __init__(self, export: Export, queue: str = DEFAULT_QUEUE) -> None:
+        self._messaging = messaging(queue)
         self._export = export
         self._tracer = export.provider.get_tracer(SCOPE, __version__)
         self._propagator = TraceContextTextMapPropagator()
@@ -51,7 +52,7 @@ class Spans:
         """Trace what is done with a chunk, as part of the trace that it was sent in."""
         message = delivery.message
         attributes = {
-            **MESSAGING,
+            **self._messaging,
             "messaging.operation.name": "generate",
             "messaging.operation.type": "process",
             "messaging.message.id": message.task_id,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
+from producer.contract import DEFAULT_QUEUE
 from producer.otel import ENDPOINTS, open_export
 from producer.redaction import redact
 
@@ -77,8 +78,8 @@ class NoTraces:
 OFF = NoTraces()
 
 
-def open_traces() -> Traces:
-    """Return where the worker's spans go; they are sent if the environment says where to."""
+def open_traces(queue: str = DEFAULT_QUEUE) -> Traces:
+    """Return where the spans of a queue's worker go; they are sent if the environment says where to."""
     export = open_export(SERVICE, lambda reason: log.warning(reason, action="tracing_unavailable"))
     if export is None:
         return OFF
@@ -86,4 +87,4 @@ def open_traces() -> Traces:
 
     where = next(os.environ[name] for name in ENDPOINTS if os.environ.get(name))
     log.info("traces are sent", action="tracing_on", where=redact(where))
-    return Spans(export)
+    return Spans(export, queue)

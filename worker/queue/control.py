@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 from celery.worker import control, state
 
-from producer.contract import QUEUE, is_id
+from producer.contract import is_id
 from producer.errors import QueueError
 from producer.seeds import shorten
 from worker.queue.ledger import Ledger
@@ -100,8 +100,9 @@ class RemoteControl:
         )
 
     def _consume(self, state: Any, call: Callable[[str], object], queue: str, said: str, *, paused: bool) -> Answer:
-        if queue != QUEUE:
-            return {"error": f"{shorten(queue)}: this worker takes from {QUEUE!r} alone"}
+        own = self._ledger.queue.celery
+        if queue != own:
+            return {"error": f"{shorten(queue)}: this worker takes from {own!r} alone"}
         state.consumer.call_soon(call, queue)
         self.paused = paused
         return {"ok": said}

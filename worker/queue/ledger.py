@@ -15,8 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib.resources import files
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import redis
@@ -24,50 +23,37 @@ import structlog
 
 from producer.connection import reconnect, takes_no_writes
 from producer.contract import (
-    BEHIND_KEYS,
+    ACTIVE_KEY,
     CELERY_RESULT_PREFIX,
-    CREDIT_KEY_PREFIX,
     DEAD_INDEX_KEY,
     DEAD_KEY,
-    HELD_KEY_PREFIX,
+    DEFAULT_QUEUE,
     JOB_KEY_PREFIX,
-    LANES,
     MAX_DEAD_LETTERS,
     MAX_MESSAGE_BYTES,
-    QUEUE,
+    MIXED,
+    QUEUES_KEY,
     SEEDS_KEY_PREFIX,
     TICKET_PREFIX,
     TURN_PREFIX,
     TURN_SEEDS,
-    TURNS_KEY_PREFIX,
     WAKE,
-    WORKER_FACTS_KEY,
-    WORKERS_KEY,
     held_key,
 )
-from producer.message import MESSAGE_TEMPLATE
+from producer.message import message_template
+from producer.queue_keys import queue_keys
 from worker.monitoring import metrics
 from worker.queue.burial import Burial
+from worker.queue.claim import check_claim, check_kept
+from worker.queue.sweeper import GRACE_S, Sweeper, run_script
 
 log = structlog.get_logger(__name__)
 
 LEASE_S = 20.0
 """Seconds after its last word that a worker counts as alive, if its connection is not seen to close."""
 
-DOUBT_S = 2.0
-"""Seconds that a worker has to say that it lives, once its connection is seen to be closed."""
-
-GRACE_S = 5.0
-"""Seconds after an outage in which nobody is swept: the others are only just coming back."""
-
 BACKWARDS_EVERY = 8
 """One take of this many begins with another than the first lane, each in turn, so that none starves."""
-
-SCRIPTS = {
-    path.name.removesuffix(".lua"): path.read_text(encoding="utf-8")
-    for path in files(__package__).joinpath("scripts").iterdir()
-    if path.name.endswith(".lua")
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +94,27 @@ class Ledger:
             again for themselves, so that they do not wait for others to be finished.
         result_ttl_s: seconds that the Celery results of malformed messages live.
         lease_s: see LEASE_S.
+        queue: whose messages it takes.
     """
 
     def __init__(
-        self, client: redis.Redis, *, limit: int, seeds: int, result_ttl_s: int, lease_s: float = LEASE_S
+        self,
+        client: redis.Redis,
+        *,
+        limit: int,
+        seeds: int,
+        result_ttl_s: int,
+        lease_s: float = LEASE_S,
+        queue: str = DEFAULT_QUEUE,
     ) -> None:
         self.id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self.key = held_key(self.id)
+        self.queue = queue_keys(queue)
         self.limit = limit
         self.seeds = seeds
+        self._model = ""  # that the queue was claimed for
         self._redis: Any = client
+        self._sweeper = Sweeper(client, self.queue)
         self._lease_ms = int(lease_s * 1000)
         self._result_ttl_ms = result_ttl_s * 1000
         self._lock = threading.RLock()  # a signal may come while it is held, and its handler asks as well
@@ -128,7 +125,6 @@ class Ledger:
         self._open = True
         self._heard = time.monotonic()
         self._quiet_until = 0.0
-        self._server = ""
 
     @property
     def free(self) -> int:
@@ -164,9 +160,21 @@ class Ledger:
         with self._lock:
             self._open = False
 
+    def claim(self, model: str) -> None:
+        """Serve the queue with this model from now on; ``MIXED`` stands for whichever workers of the queue have.
+
+        Raises:
+            QueueTaken: it is served with another, or jobs are under way that were begun with that.
+        """
+        keys = [QUEUES_KEY, self.queue.workers, self.queue.worker_facts, ACTIVE_KEY]
+        args = [self.queue.name, model, self.id, self._lease_ms, JOB_KEY_PREFIX, MIXED, DEFAULT_QUEUE]
+        served, workers, job = self._run("claim", keys, args)
+        check_claim(self.queue.name, model, (served.decode(), workers, job.decode()))
+        self._model = model
+
     def probe(self) -> None:
         """Raise what the Redis client raises if Redis does not answer, or takes no writes; changes nothing."""
-        self._redis.zadd(WORKERS_KEY, {self.id: 0}, xx=True, gt=True)
+        self._redis.zadd(self.queue.workers, {self.id: 0}, xx=True, gt=True)
 
     def take(self) -> list[Taken]:
         """Take as many messages as there is room for, the most urgent first."""
@@ -179,13 +187,14 @@ class Ledger:
             turn, rest = divmod(self._takes, BACKWARDS_EVERY)
         try:
             args = [self.id, self._lease_ms, prefix, most, *room, MAX_MESSAGE_BYTES, WAKE, -1 if rest else turn]
-            args += [TICKET_PREFIX, JOB_KEY_PREFIX, SEEDS_KEY_PREFIX, MESSAGE_TEMPLATE]
-            args += [TURN_PREFIX, TURNS_KEY_PREFIX, CREDIT_KEY_PREFIX, TURN_SEEDS]
-            answer = self._run("take", [self.key, WORKERS_KEY, *LANES, *BEHIND_KEYS], args)
+            queue = self.queue
+            args += [TICKET_PREFIX, JOB_KEY_PREFIX, SEEDS_KEY_PREFIX, message_template(queue.name)]
+            args += [TURN_PREFIX, queue.turns_prefix, queue.credit_prefix, TURN_SEEDS]
+            answer = self._run("take", [self.key, queue.workers, *queue.lanes, *queue.behind], args)
             taken = [Taken(tag.decode(), lane.decode(), size, text, seeds) for tag, lane, size, text, seeds in answer]
             with self._lock:
                 for message in taken:
-                    self._held[message.tag] = Load(max(1, message.seeds), message.lane == QUEUE)
+                    self._held[message.tag] = Load(max(1, message.seeds), message.lane == queue.celery)
         finally:
             with self._lock:
                 self._taking = ""
@@ -214,7 +223,8 @@ class Ledger:
         """Move messages to the dead letters; during an outage of Redis they go back to the queue after it."""
         args: list[Any] = [MAX_DEAD_LETTERS, self._result_ttl_ms, CELERY_RESULT_PREFIX, JOB_KEY_PREFIX]
         for burial in burials:
-            args += [burial.tag, burial.letter.id, burial.letter.encode(), burial.task_id, burial.celery_result]
+            letter = replace(burial.letter, queue=self.queue.name)
+            args += [burial.tag, letter.id, letter.encode(), burial.task_id, burial.celery_result]
         try:
             self._run("bury", [self.key, DEAD_KEY, DEAD_INDEX_KEY], args)
             metrics.DEAD_LETTERS.inc(len(burials))
@@ -230,7 +240,11 @@ class Ledger:
         reconnect(self._redis)
 
     def beat(self, facts: Mapping[str, Any]) -> None:
-        """Say that this worker lives, pay what is owed, and give back what came in a reply that was lost."""
+        """Say that this worker lives, pay what is owed, and give back what came in a reply that was lost.
+
+        Raises:
+            QueueTaken: the queue that it had claimed has another model by now.
+        """
         try:
             self._beat(facts)
         except redis.ResponseError as error:
@@ -240,7 +254,10 @@ class Ledger:
 
     def _beat(self, facts: Mapping[str, Any]) -> None:
         text = json.dumps({**facts, "id": self.id, "connection": self._connection()}, sort_keys=True)
-        tags = self._run("beat", [WORKERS_KEY, WORKER_FACTS_KEY, self.key], [self.id, self._lease_ms, text])
+        queue = self.queue
+        keys = [queue.workers, queue.worker_facts, self.key, QUEUES_KEY]
+        served, tags = self._run("beat", keys, [self.id, self._lease_ms, text, queue.name, self._model])
+        check_kept(queue.name, self._model, served.decode())
         now = time.monotonic()
         if now - self._heard > self._lease_ms / 2000:
             self._quiet_until = now + GRACE_S
@@ -249,28 +266,24 @@ class Ledger:
         with self._lock:
             known = self._held.keys() | self._owed.keys()
             lost = [tag for tag in (raw.decode() for raw in tags) if tag not in known and not self._is_coming(tag)]
-        if lost and (returned := self._run("return", [self.key, *LANES], [WAKE, *lost])):
+        if lost and (returned := self._run("return", [self.key, *queue.lanes], [WAKE, *lost])):
             log.warning("messages of a lost reply went back", action="lost_reply", messages=returned)
 
-    def sweep(self) -> int:
-        """Give back what workers that are gone held; returns how many messages that were."""
-        if time.monotonic() < self._quiet_until or self._server_is_new():
-            return 0
-        self._doubt_the_disconnected()
-        swept = self._run("sweep", [WORKERS_KEY, WORKER_FACTS_KEY, *LANES], [HELD_KEY_PREFIX, WAKE])
-        for worker, messages in swept:
-            log.warning("a worker is gone", action="worker_swept", worker=worker.decode(), messages=messages)
-        return sum(messages for _, messages in swept)
+    def sweep(self, every_s: float = 0.0) -> int:
+        """Give back what workers that are gone held, unless one of the queue's workers did within so many seconds.
+
+        Returns how many messages went back.
+        """
+        return 0 if time.monotonic() < self._quiet_until else self._sweeper.sweep(every_s)
 
     def leave(self) -> int:
         """Give everything back and leave the list of workers; returns how many messages went back."""
         self.stop_taking()
         self._pay()
-        keys = [WORKERS_KEY, WORKER_FACTS_KEY, *LANES]
-        swept = self._run("sweep", keys, [HELD_KEY_PREFIX, WAKE, self.id])
+        returned = self._sweeper.leave(self.id)
         with self._lock:
             self._held.clear()
-        return int(swept[0][1])
+        return returned
 
     def close(self) -> None:
         """Close the connections."""
@@ -301,7 +314,7 @@ class Ledger:
         if done:
             self._redis.hdel(self.key, *done)
         if back:
-            self._run("return", [self.key, *LANES], [WAKE, *back])
+            self._run("return", [self.key, *self.queue.lanes], [WAKE, *back])
         with self._lock:
             for tag in owed:
                 self._owed.pop(tag, None)
@@ -317,33 +330,5 @@ class Ledger:
             log.debug("a connection has no number", action="client_id_refused", error=str(error))
             return None
 
-    def _server_is_new(self) -> bool:
-        """Return whether others may not have found the server yet: it was started, or took over, only just now."""
-        try:
-            facts = self._redis.info("server")
-        except redis.ResponseError as error:
-            log.debug("the age of the server cannot be seen", action="info_refused", error=str(error))
-            return False
-        before, self._server = self._server, str(facts.get("run_id", ""))
-        if before not in ("", self._server):
-            self._quiet_until = time.monotonic() + GRACE_S
-        return int(facts["uptime_in_seconds"]) < GRACE_S or time.monotonic() < self._quiet_until
-
-    def _doubt_the_disconnected(self) -> None:
-        """Shorten the lease of workers whose connection is closed; where that cannot be asked, leases run out."""
-        connections = {}
-        for worker, text in self._redis.hgetall(WORKER_FACTS_KEY).items():
-            connections[worker] = json.loads(text).get("connection")
-        ids = [number for number in connections.values() if isinstance(number, int)]
-        if not ids:
-            return
-        try:
-            open_ = {int(entry["id"]) for entry in self._redis.client_list(client_id=ids)}
-        except redis.ResponseError as error:
-            log.debug("connections cannot be seen", action="client_list_refused", error=str(error))
-            return
-        if gone := [worker for worker, number in connections.items() if number not in open_]:
-            self._run("doubt", [WORKERS_KEY], [int(DOUBT_S * 1000), *gone])
-
     def _run(self, script: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        return self._redis.register_script(SCRIPTS[script])(keys=keys, args=args)
+        return run_script(self._redis, script, keys, args)

@@ -22,7 +22,6 @@ from kombu.transport import TRANSPORT_ALIASES, virtual
 from kombu.transport import redis as kombu_redis
 
 from producer.connection import takes_no_writes
-from producer.contract import LANES, QUEUE
 from producer.redis_url import Sentinels
 from producer.sentinel import Watching, WatchingTLS, primary_pool
 from worker.errors import MalformedMessage
@@ -136,7 +135,8 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]  # kombu has no types
         self._in_poll = self.client.connection
         self._brpop_sent_at = time.monotonic()
         wait = timeout or self.brpop_timeout
-        self.client.connection.send_command("BLMOVE", QUEUE, QUEUE, "RIGHT", "RIGHT", wait)
+        first = self.ledger.queue.celery
+        self.client.connection.send_command("BLMOVE", first, first, "RIGHT", "RIGHT", wait)
 
     def _brpop_read(self, **options: Any) -> bool:
         """Read that there is a message, or that the wait is over; take what there is room for, and deliver it.
@@ -187,7 +187,7 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]  # kombu has no types
                     message = open_envelope(taken)
                     if not taken.seeds:
                         self.ledger.weigh(taken.tag, count_seeds(message))
-                    self.connection._deliver(message, QUEUE)
+                    self.connection._deliver(message, self.ledger.queue.celery)
                 except MalformedMessage as error:
                     metrics.CHUNKS.labels("refused").inc()
                     log.error("malformed message", action="message_malformed", task_id=error.task_id, error=str(error))
@@ -206,10 +206,10 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]  # kombu has no types
                 self.ledger.bury(burials)
 
     def _size(self, queue: str) -> int:
-        if queue != QUEUE:
+        if queue != self.ledger.queue.celery:
             return int(super()._size(queue))
         with self.conn_or_acquire() as client:  # a wait may be under way on our own, whose answer would be read here
-            return sum(int(client.llen(lane)) for lane in LANES)
+            return sum(int(client.llen(lane)) for lane in self.ledger.queue.lanes)
 
     def _get(self, queue: str, timeout: float | None = None) -> Any:
         raise NotImplementedError("this transport delivers to consumers only")

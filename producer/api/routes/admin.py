@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import WithJsonSchema
 
 from producer import dead
-from producer.api import schemas
+from producer.api import operator_schemas, schemas
 from producer.api.access import Admin, Read
 from producer.api.openapi import CALLED, answers, problems_of
 from producer.api.problem import ProblemError
@@ -39,7 +39,7 @@ ALL = {
     operation_id="getQueue",
     summary="Look at the queue",
     response_class=Response,
-    responses={**answers(200, schemas.Queue, "What waits, and who works."), **problems_of(*CALLED)},
+    responses={**answers(200, operator_schemas.Queue, "What waits, and who works."), **problems_of(*CALLED)},
 )
 async def get_queue(caller: Read, parts: Parts) -> Response:
     """Count what waits and what is held; administrators see where workers run as well."""

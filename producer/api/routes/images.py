@@ -29,7 +29,7 @@ Model = Annotated[
     str | None,
     Query(
         pattern=f"^{MODEL_PATTERN}$",
-        description="The model's id; left out, that of the worker that was started last.",
+        description="The model's id; left out, that of the service's queue.",
     ),
 ]
 ABSENT = problems_of(*CALLED, "invalid-seed", "not-published", "storage-unreachable")

@@ -23,7 +23,15 @@ from producer.contract import JobStatus
 
 router = APIRouter(tags=["jobs"])
 
-SUBMIT_PROBLEMS = (*CALLED, "invalid-seed", "invalid-setting", "body-too-large", "share-full", "queue-full")
+SUBMIT_PROBLEMS = (
+    *CALLED,
+    "invalid-seed",
+    "invalid-setting",
+    "body-too-large",
+    "share-full",
+    "queue-full",
+    "queue-unknown",
+)
 
 OwnId = Annotated[
     str,

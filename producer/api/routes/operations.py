@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from producer import __version__
-from producer.api import schemas
+from producer.api import operator_schemas
 from producer.api.access import Caller, Read
 from producer.api.body import MAX_METADATA_BYTES
 from producer.api.metrics import CONTENT_TYPE
@@ -28,7 +28,7 @@ NONE: list[Part] = []
     operation_id="getHealth",
     summary="Whether the process answers",
     response_class=Response,
-    responses={**answers(200, schemas.Health, "It does."), **problems_of(*ALWAYS)},
+    responses={**answers(200, operator_schemas.Health, "It does."), **problems_of(*ALWAYS)},
 )
 async def get_health() -> Response:
     """Answer without asking anybody."""
@@ -41,8 +41,8 @@ async def get_health() -> Response:
     summary="Whether jobs can be taken and done",
     response_class=Response,
     responses={
-        **answers(200, schemas.Readiness, "All parts are there."),
-        **answers(503, schemas.Readiness, "A part is missing.", "Retry-After"),
+        **answers(200, operator_schemas.Readiness, "All parts are there."),
+        **answers(503, operator_schemas.Readiness, "A part is missing.", "Retry-After"),
         **problems_of(*ALWAYS),
     },
 )
@@ -77,7 +77,7 @@ async def get_metrics(parts: Parts) -> Response:
     operation_id="getInfo",
     summary="What this service is",
     response_class=Response,
-    responses={**answers(200, schemas.Info, "Models, limits, and what is to be had."), **problems_of(*CALLED)},
+    responses={**answers(200, operator_schemas.Info, "Models, limits, and what is to be had."), **problems_of(*CALLED)},
 )
 async def get_info(caller: Read, parts: Parts) -> Response:
     """Tell which models live, the form of pictures, and the limits that hold for you."""
@@ -102,7 +102,7 @@ async def get_info(caller: Read, parts: Parts) -> Response:
     operation_id="getStatus",
     summary="The service at a glance",
     response_class=Response,
-    responses={**answers(200, schemas.Status, "As far as it can be told."), **problems_of(*CALLED)},
+    responses={**answers(200, operator_schemas.Status, "As far as it can be told."), **problems_of(*CALLED)},
 )
 async def get_status(caller: Read, parts: Parts) -> Response:
     """Tell which parts answer, what waits and how fast it is done, and what each worker has done."""

@@ -26,8 +26,10 @@ from producer.contract import QUEUE, WAKE, Priority, SeedStatus, chunk_task_id
 from producer.gallery import encode_facts
 from producer.lua import Call
 from producer.message import ChunkMessage, SeedResult, chunk_result, encode_celery_result
+from worker.duties import SWEEP_S
 from worker.local.servers import Server, start_valkey
-from worker.queue.ledger import GRACE_S, Ledger
+from worker.queue.ledger import Ledger
+from worker.queue.sweeper import GRACE_S
 
 CONNECTIONS = 16
 TTL_S = 7 * 24 * 3600
@@ -277,7 +279,7 @@ def living(bench: Bench, workers: int, beats: int = 40) -> dict[str, Any]:
         def beat() -> None:
             for ledger in some:
                 ledger.beat(facts)
-                ledger.sweep()
+                ledger.sweep(SWEEP_S)
 
         spent, _ = bench.meter(beats, beat)
         for ledger in ledgers:
