@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import redis
 from rich.console import Console
 
 from producer.errors import JobNotFound, QueueError
@@ -150,7 +151,7 @@ class Run:
     def _sample_all(self) -> None:
         every_s = max(0.5, self.seeds / FASTEST_PER_S / SAMPLES)
         while not self._over.wait(every_s):
-            with suppress(QueueError, OSError):
+            with suppress(QueueError, redis.RedisError, OSError):  # Valkey is away, or a process has ended
                 self.samples.append(self._sample())
 
     def _sample(self) -> dict[str, Any]:
