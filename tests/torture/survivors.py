@@ -25,6 +25,8 @@ from worker.local.servers import start_api
 
 LOOKS = 600
 """Looks that a long soak has; a short one has one each half second."""
+CONCURRENCY = 8
+"""Messages that the worker holds at most, so that its threads and connections are soon as many as they will be."""
 API_EVERY_S = 0.5
 API_SEEDS = 6
 FIRST_API_SEED = 2_000_000_000
@@ -116,7 +118,7 @@ class Survivors:
         if self._serves or (self._worker is None and not self._begin()):
             return
         if self._worker is None or self._worker.exit_status is not None:
-            self._worker = self._bench.worker(Plan(ms_per_seed=15), wait=False)
+            self._worker = self._bench.worker(Plan(ms_per_seed=15), wait=False, SEEDMILL_CONCURRENCY=str(CONCURRENCY))
         self._serves = self._bench.is_ready(self._worker)
 
     def _use_api(self, port: int) -> None:

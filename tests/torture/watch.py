@@ -34,8 +34,8 @@ class Bound:
         return self.swing + self.hourly * seconds / HOUR_S
 
 
-BOUNDS = {"rss_mb": Bound(8, 16), "files": Bound(24, 4), "threads": Bound(3, 1)}
-"""A worker has some 120 MB, 64 threads, and up to 40 files once all its connections have been in use at a time."""
+BOUNDS = {"rss_mb": Bound(12, 16), "files": Bound(16, 4), "threads": Bound(10, 1)}
+"""What comes and goes are the pools of threads and connections, which an outage fills; an hour adds what may leak."""
 
 
 def rise(points: Sequence[tuple[float, float]]) -> float:
