@@ -55,17 +55,22 @@ LONGEST_S = 3000.0
 """Seconds after which a run is given up."""
 
 
+def start_packed(folder: Path, logs: Path) -> Server:
+    """Start the S3 server with one file in ``folder``, on a free port; returns when it answers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    command = [sys.executable, "-m", "tests.benchmarks.packed_s3", "--folder", str(folder), "--port", str(port)]
+    process = Process("the S3 server", command, log=logs / "s3.log")
+    process.wait_ready(lambda: answers(port), timeout_s=READY_S)
+    return Server(process, port)
+
+
 class PackedBench(Bench):
     """A bench whose S3 server keeps all objects in one file."""
 
     def start_s3(self) -> None:
-        """Start it on a free port."""
-        folder, port = self.folder / "s3", free_port()
-        folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "tests.benchmarks.packed_s3", "--folder", str(folder), "--port", str(port)]
-        process = Process("the S3 server", command, log=self.folder / "s3.log")
-        process.wait_ready(lambda: answers(port), timeout_s=READY_S)
-        self.s3 = Server(process, port)
+        """Start it."""
+        self.s3 = start_packed(self.folder / "s3", self.folder)
 
 
 class Run:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import linear_regression
 from typing import Any
@@ -17,9 +17,17 @@ from tests.benchmarks.report import DISTURBED, between, write_readme
 RESULTS = Path(__file__).with_name("results") / "million.json"
 MARKS = ("<!-- million -->\n", "<!-- end of million -->\n")
 TENTHS = 10
+WHEN = {"before": 0, "after": 1}
+"""Before the kill and after it: the generations of the processes."""
 WARM = 0.2
 """Part of what a process has of the seeds in which it becomes warm; the rest tells whether its memory grows."""
 KEPT_SAMPLES = 100
+
+MEMORY_HEAD = [
+    "memory, MB, and bytes that it grew by with each seed of the job",
+    *("once warm, to the kill", "after it, to the end of the job"),
+    "most, manifest and results included",
+]
 
 Results = Mapping[str, Any]
 Said = Sequence[Results]
@@ -37,7 +45,7 @@ def summary(seeds: int, said: Said, samples: Sequence[Results], kill: Results) -
         "speed": speeds(seeds, samples, kill),
         "polls": polls(seeds, said),
         "kill": {name: round(value, 2) for name, value in kill.items()},
-        "memory": memory(samples),
+        "memory": memory(seeds, samples),
         "cpu_ms_a_seed": cpu_ms(samples),
         "results": {"s": round(results["s"], 1), "seeds": results["seeds"], "digest": results["digest"]},
         "manifest_s": round(_one(said, "manifest written")["since_end_s"], 1),
@@ -53,7 +61,7 @@ def _one(said: Said, action: str) -> Results:
 def speeds(seeds: int, samples: Sequence[Results], kill: Results) -> dict[str, float]:
     """Return seeds a second before the kill and after it, from the first sample in which some had ended."""
     found = {}
-    for name, generation in (("before", 0), ("after", 1)):
+    for name, generation in WHEN.items():
         points = [
             one
             for one in samples
@@ -84,34 +92,30 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
     return {name: round(percentile(values, share), 2) for name, share in shares.items()}
 
 
-def memory(samples: Sequence[Results]) -> dict[str, dict[str, float]]:
-    """Return of each process, as it was before the kill and after it, what it had when warm, at its end and at most."""
-    found = {}
-    for name, points in _lives(samples):
-        first = points[0][0] + WARM * (points[-1][0] - points[0][0])
-        warm = [point for point in points if point[0] >= first]
-        grows = len({done for done, _ in warm}) > 1
-        found[name] = {
-            "warm_mb": warm[0][1],
-            "end_mb": warm[-1][1],
-            "peak_mb": max(value for _, value in points),
-            "mb_per_100k_seeds": round(linear_regression(*zip(*warm, strict=True)).slope * 1e5, 2) if grows else 0.0,
-        }
+def memory(seeds: int, samples: Sequence[Results]) -> dict[str, dict[str, Any]]:
+    """Return of each process what it had before the kill and after it, and at most, manifest and results included."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in sorted({name for one in samples for name in one["rss_mb"]}):
+        mine = [one for one in samples if name in one["rss_mb"]]
+        found[name] = {"most_mb": max(one["rss_mb"][name] for one in mine)}
+        for when, generation in WHEN.items():
+            points = [(one["done"], one["rss_mb"][name]) for one in mine if one["generation"] == generation]
+            found[name][when] = growth([point for point in points if point[0] < seeds])
+    data = [(one["done"], one["redis_used_mb"]) for one in samples if one["done"] < seeds]
+    found["data of Redis"] = {"most_mb": max(one["redis_used_mb"] for one in samples), "whole": growth(data)}
     return found
 
 
-def _lives(samples: Sequence[Results]) -> Iterator[tuple[str, list[tuple[int, float]]]]:
-    """Yield of each process and generation the seeds that had ended, and its memory then."""
-    names = sorted({name for one in samples for name in one["rss_mb"]})
-    for name in names:
-        for generation in (0, 1):
-            mine = [one for one in samples if one["generation"] == generation and name in one["rss_mb"]]
-            if mine:
-                yield (
-                    f"{name}, {'after' if generation else 'before'}",
-                    [(one["done"], one["rss_mb"][name]) for one in mine],
-                )
-    yield "redis data", [(one["done"], one["redis_used_mb"]) for one in samples]
+def growth(points: Sequence[tuple[int, float]]) -> dict[str, float]:
+    """Return the memory of a process when it was warm and at the end, and how a line between rises; nothing of none."""
+    if not points:
+        return {}
+    first = points[0][0] + WARM * (points[-1][0] - points[0][0])
+    warm = [point for point in points if point[0] >= first]
+    seeds = warm[-1][0] - warm[0][0]
+    slope = linear_regression(*zip(*warm, strict=True)).slope if seeds else 0.0
+    figures = {"warm_mb": warm[0][1], "end_mb": warm[-1][1], "grew_mb": slope * seeds, "bytes_a_seed": slope * 1e6}
+    return {"seeds": seeds, **{name: round(value, 1) for name, value in figures.items()}}
 
 
 def cpu_ms(samples: Sequence[Results]) -> dict[str, float]:
@@ -130,8 +134,11 @@ def markdown(results: Results) -> str:
     """Return the README's table, after what is to be said of the run."""
     share = results["others_cpu_share"]
     said = f"Other processes took {share:.0%} of the cores meanwhile: measure again on a quiet machine.\n\n"
-    lines = [["what", "measured"], ["---"] * 2, *rows(results)]
-    return (said if share > DISTURBED else "") + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    lines = [["what", "measured"], ["---"] * 2, *rows(results), [], MEMORY_HEAD, ["---"] * len(MEMORY_HEAD)]
+    lines += [_memory_row(name, one) for name, one in results["memory"].items()]
+    return (said if share > DISTURBED else "") + "".join(
+        f"| {' | '.join(line)} |\n" if line else "\n" for line in lines
+    )
 
 
 def rows(results: Results) -> list[list[str]]:
@@ -163,7 +170,7 @@ def rows(results: Results) -> list[list[str]]:
         "CPU ms a seed": ", ".join(f"{name} {value:.2f}" for name, value in results["cpu_ms_a_seed"].items()),
         "bytes of Redis a seed": _bytes_of_redis(results),
     }
-    return [*([what, text] for what, text in found.items()), *_memory_rows(results["memory"])]
+    return [[what, text] for what, text in found.items()]
 
 
 def _listed(spread: Results) -> str:
@@ -176,10 +183,16 @@ def _bytes_of_redis(results: Results) -> str:
     return f"{sum(kinds.values()):,.0f}: {listed}"
 
 
-def _memory_rows(memory: Results) -> Iterator[list[str]]:
-    for name, one in memory.items():
-        text = f"{one['warm_mb']:,.0f}, {one['end_mb']:,.0f}, {one['peak_mb']:,.0f}; {one['mb_per_100k_seeds']:+.1f}"
-        yield [f"memory of {name}: warm, at its end, most, MB; growth each 100,000 seeds", text]
+def _memory_row(name: str, one: Results) -> list[str]:
+    spans = [one[when] for when in ("whole", *WHEN) if when in one]
+    cells = [_span(span) for span in spans] + [""] * (len(WHEN) - len(spans))
+    return [name, *cells, f"{one['most_mb']:,.0f}"]
+
+
+def _span(span: Results) -> str:
+    if not span:
+        return ""
+    return f"{span['warm_mb']:,.0f} to {span['end_mb']:,.0f}, {span['bytes_a_seed']:,.0f}"
 
 
 def put_into(text: str, results: Results) -> str:

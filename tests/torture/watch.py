@@ -64,7 +64,8 @@ class Watch:
     def look(self, name: str, pid: int, at_s: float) -> None:
         """Look at a process, if it lives."""
         with suppress(OSError):
-            self._seen.setdefault(name, []).append((at_s, usage(pid)))
+            found = usage(pid)
+            self._seen.setdefault(name, []).append((at_s, found))
 
     def figures(self) -> dict[str, dict[str, Any]]:
         """Return of each process how often it was looked at, and what it had once warm, at its end, and how it rose."""
