@@ -51,7 +51,7 @@ FASTEST_PER_S = 1000
 READY_S = 120.0
 """Longest time that a process takes to start."""
 
-LONGEST_S = 3000.0
+LONGEST_S = 2400.0
 """Seconds after which a run is given up."""
 
 
