@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -59,8 +59,8 @@ class Comparison:
     _loop_choice: list[int] = field(default_factory=list)
     _options: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def run(self) -> dict[str, Any]:
-        """Measure all rounds and return what is published."""
+    def run(self) -> Iterator[dict[str, Any]]:
+        """Measure all rounds; yields what is published after each of them."""
         for number in range(self.size.rounds):
             self.rounds.append({})
             for name in self.names:
@@ -71,7 +71,7 @@ class Comparison:
                 except Exception as error:  # one system that fails leaves the others their figures
                     self.void.append(f"{place}: {type(error).__name__}: {error}")
                     self.say(self.void[-1])
-        return {"seeds": self.size.seeds, "systems": summary(self.rounds), "void": self.void}
+            yield {"seeds": self.size.seeds, "systems": summary(self.rounds), "void": self.void}
 
     def _loop(self) -> None:
         size = self.size

@@ -113,8 +113,9 @@ def measure(run: Run, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         yield found
     for model in [name for name in SIZES if name in options.only]:
         run.options = argparse.Namespace(systems=[name for name in SYSTEMS[model] if name in options.systems])
-        found["models"][model] = run.compare(model)
-        yield found
+        for measured in run.compare(model):
+            found["models"][model] = measured
+            yield found
 
 
 def arguments() -> argparse.Namespace:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,8 @@ class Run:
         """Measure everything that is asked for."""
         found: dict[str, Any] = {"machine": machine(), "quick": self.options.quick, "models": {}}
         for model in [name for name in self.sizes if name in self.options.only]:
-            found["models"][model] = self.compare(model)
+            for measured in self.compare(model):
+                found["models"][model] = measured
         for probe in [name for name in PROBES if name in self.options.only]:
             self.say(probe)
             try:
@@ -76,13 +78,13 @@ class Run:
         found["bars"] = report.bars(found)
         return found
 
-    def compare(self, model: str) -> dict[str, Any]:
-        """Measure one model on all systems."""
+    def compare(self, model: str) -> Iterator[dict[str, Any]]:
+        """Measure one model on all systems; yields the figures after each round."""
         spec, size = self.spec(model), self.sizes[model]
         names = [name for name in (LOOP, *SYSTEMS) if name in self.options.systems]
         comparison = Comparison(self.world, self.bucket, spec, size, names, self.expected(spec, size), self.say)
-        measured = comparison.run()
-        return {**measured, "ratios": report.ratios(measured["systems"])}
+        for measured in comparison.run():
+            yield {**measured, "ratios": report.ratios(measured["systems"])}
 
     def spec(self, model: str) -> ModelSpec:
         """Return the model, its files made where they do not ship."""
