@@ -228,9 +228,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=MILLION)
     parser.add_argument("--s3", choices=["packed", "rclone"], default="packed")
     parser.add_argument("--out", type=Path, help="the JSON; by default that of the whole run alone is written")
+    parser.add_argument("--folder", type=Path, help="where data and logs go and stay; by default they are removed")
     options = parser.parse_args()
     with ending_on_signals(), tempfile.TemporaryDirectory() as name:
-        results = measure(options.seeds, Path(name), packed=options.s3 == "packed")
+        results = measure(options.seeds, options.folder or Path(name), packed=options.s3 == "packed")
     Console(width=140).print(million_report.markdown(results), markup=False)
     whole = options.seeds == MILLION and options.s3 == "packed"
     out = options.out or (million_report.RESULTS if whole else None)

@@ -159,9 +159,14 @@ def rows(results: Results) -> list[list[str]]:
         "Valkey back, workers ready, next seeds recorded, s": ", ".join(
             f"{killed[name]:.1f}" for name in ("valkey_back_s", "workers_ready_s", "first_seeds_s")
         ),
-        "seeds lost; without an object; computed twice; published twice": (
-            f"{seeds - results['counts']['succeeded']}; 0; "
-            f"{results['computed']['twice']}; {checked.get('pictures_put_again', 'not counted')}"
+        "seeds without a result; without whole objects; computed twice; published twice": "; ".join(
+            str(value)
+            for value in (
+                seeds - results["counts"]["succeeded"],
+                seeds - checked["pictures_whole"] if "pictures_whole" in checked else "not counted",
+                results["computed"]["twice"],
+                checked.get("pictures_put_again", "not counted"),
+            )
         ),
         "manifest: lines, MB, s after the end of the job": (
             f"{checked['manifest_lines']:,}, {checked['manifest_mb']:,.0f}, {results['manifest_s']:.0f}"

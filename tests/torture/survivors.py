@@ -56,7 +56,7 @@ class Survivors:
         self._serves = False
         self._watch = Watch()
         self._data: list[tuple[int, int]] = []
-        self._over = threading.Event()
+        self._over, self._closed = threading.Event(), False
         self._threads = [threading.Thread(target=self._look_on)]
         if self._api:
             self._threads.append(threading.Thread(target=self._use_api, args=(self._api.port,)))
@@ -81,8 +81,6 @@ class Survivors:
             thread.join()
         if self._api:
             self._api.process.stop()
-
-    _closed = False
 
     def figures(self) -> dict[str, Any]:
         """Return what was seen, and what of it is a leak."""

@@ -73,7 +73,7 @@ def test_cpu_time_is_that_of_all_processes_of_a_kind_a_seed() -> None:
 
 def test_the_table_says_what_was_lost_and_what_was_done_twice() -> None:
     text = report.markdown(found())
-    assert "| seeds lost; without an object; computed twice; published twice | 0; 0; 7; 2 |\n" in text
+    assert "| seeds without a result; without whole objects; computed twice; published twice | 0; 0; 7; 2 |\n" in text
     assert "| bytes of Redis a seed | 500: results 500 |\n" in text
     assert "| worker 1 | 100 to 100, 0 | 100 to 100, 0 | 100 |\n" in text
     assert "| data of Redis | 0 to 1, 1,000 |  | 1 |\n" in text
