@@ -42,6 +42,7 @@ KILLER_SHARE = 0.1
 ended."""
 ROUND_S = 900.0
 """Time in which each outage comes once; a shorter soak has them all as well."""
+DRAIN_S = 180.0
 LONG_S = 300.0
 """A soak from here on has the API as well."""
 
@@ -74,8 +75,7 @@ class Soak:
             threads[2].join()
             self.survivors.stop_submitting()
             self.accepted |= self.survivors.accepted
-            drained = wait_until(self.all_ended, "an end of all jobs", 180)
-            return self.figures(drained)
+            return self.figures(self.drain())
         finally:
             self.over.set()
             self.stopped = True
@@ -87,6 +87,15 @@ class Soak:
 
     def _sleep_until(self, share: float) -> None:
         time.sleep(max(0.0, self.started + share * self.seconds - time.monotonic()))
+
+    def drain(self) -> float:
+        """Wait until every accepted job has ended; returns the seconds, and says which have not."""
+        try:
+            return wait_until(self.all_ended, "an end of all jobs", DRAIN_S)
+        except AssertionError as error:
+            left = [repr(job) for job in self.jobs() if not job.status.is_terminal]
+            error.add_note(f"{self.bench.messages()} messages; not ended are {len(left)} jobs: {', '.join(left[:20])}")
+            raise
 
     def cause_outages(self) -> None:
         """Let Redis, the object store and the network go away, the same again each quarter of an hour."""
