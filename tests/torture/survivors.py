@@ -31,7 +31,7 @@ API_EVERY_S = 0.5
 API_SEEDS = 6
 FIRST_API_SEED = 2_000_000_000
 
-REDIS_BYTES_A_SEED = 3000
+REDIS_BYTES_A_SEED = 2000
 """Most that Redis may keep of a seed until its job expires, in jobs of six seeds and messages of three."""
 ENOUGH_SEEDS = 10_000
 """Seeds that have to end before that is told from what comes and goes."""
