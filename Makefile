@@ -24,7 +24,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --no-compile --constraint requirements/constraints.txt
 TORCH := $(shell grep -m1 '^torch==' requirements/constraints.txt)
 
-.PHONY: help demo up test test-slow test-demo test-compose torture soak bench bench-api bench-page bench-tenants bench-capacity bench-gpu train evaluate check format lock build clean
+.PHONY: help demo up test test-slow test-demo test-compose torture soak bench bench-api bench-page bench-tenants bench-capacity bench-million bench-gpu train evaluate check format lock build clean
 
 help:  ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,8 +52,8 @@ torture: $(VENV)/dev  ## run the fault tests in their full form and write the lo
 	@$(BIN)/python -m tests.torture.matrix
 	@$(BIN)/python -m tests.torture.hosts_run
 
-soak: $(VENV)/dev  ## thirty minutes of chaos
-	@$(BIN)/python -m tests.torture.soak --seconds 1800
+soak: $(VENV)/dev  ## an hour of chaos; fails if anything is lost, or memory leaks
+	@exec $(BIN)/python -m tests.torture.soak --seconds 3600 --out tests/benchmarks/results/soak.json
 
 bench: $(VENV)/bench  ## how fast, against what people would use instead (twenty minutes); BENCH="--quick"
 	@exec $(BIN)/python -m tests.benchmarks.throughput $(BENCH)
@@ -69,6 +69,9 @@ bench-tenants: $(VENV)/dev  ## how a tenant fares beside one with far more work 
 
 bench-capacity: $(VENV)/dev  ## what many GPUs need (a quarter of an hour); BENCH="--simulate" measures nothing again
 	@exec $(BIN)/python -m tests.benchmarks.capacity $(BENCH)
+
+bench-million: $(VENV)/dev  ## a job of a million seeds, killed half-way (fifteen minutes, 6 GB of disk)
+	@exec $(BIN)/python -m tests.benchmarks.million
 
 bench-gpu: $(VENV)/bench  ## how fast on an NVIDIA GPU (ten minutes; needs PyTorch's CUDA build)
 	@exec $(BIN)/python -m tests.benchmarks.gpu $(BENCH)

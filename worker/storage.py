@@ -17,6 +17,7 @@ from typing import IO, Any
 
 import boto3
 import botocore.session
+from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import (
@@ -57,6 +58,8 @@ UNREACHABLE = (
     *(CredentialRetrievalError, MetadataRetrievalError),
 )
 """What may pass if it is tried again; every other error of boto3 is one of the settings."""
+ONE_PART_AT_A_TIME = TransferConfig(use_threads=False)
+"""For large files: parts sent side by side would all be in memory, some 80 MB."""
 ALREADY_THERE = {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}
 ELSEWHERE = {
     "PermanentRedirect",
@@ -150,7 +153,8 @@ class ObjectStore:
         extra = {"ContentType": content_type}
         with self._translated(key):
             bucket, name = self.settings.s3_bucket, self._full(key)
-            self._s3.upload_fileobj(file, bucket, name, ExtraArgs=extra, Callback=progress)
+            options: dict[str, Any] = {"ExtraArgs": extra, "Callback": progress, "Config": ONE_PART_AT_A_TIME}
+            self._s3.upload_fileobj(file, bucket, name, **options)
 
     def get(self, key: str) -> bytes:
         """Return the bytes under ``key``.

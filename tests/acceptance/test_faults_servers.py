@@ -387,3 +387,5 @@ def test_chaos_loses_nothing(own_bench: Bench, seconds: float) -> None:
     assert (figures["lost"], figures["torn"], figures["failed_innocents"]) == (0, 0, 0), figures
     assert figures["kills"] >= seconds / 12
     assert figures["outages"] == 4
+    assert (figures["left_over_in_redis"], figures["leaks"]) == (0, [])
+    assert figures["watched"]["worker"]["looks"] > 0, "the worker that lives through it was looked at"

@@ -66,11 +66,16 @@ def tree(pids: Iterable[int]) -> list[int]:
 
 def cpu_s(pids: Iterable[int]) -> float:
     """Return the CPU seconds that these processes and their descendants have used, also those that have ended."""
-    ticks = 0
+    total = 0.0
     for pid in tree(pids):
         with suppress(OSError):
-            ticks += sum(int(value) for value in _stat(pid)[11:15])
-    return ticks / CLOCK_TICKS
+            total += own_cpu_s(pid)
+    return total
+
+
+def own_cpu_s(pid: int) -> float:
+    """Return the CPU seconds that a process has used, and its children that have ended."""
+    return sum(int(value) for value in _stat(pid)[11:15]) / CLOCK_TICKS
 
 
 def machine_cpu_s() -> float:
@@ -114,11 +119,16 @@ def peak_mb(pids: Iterable[int]) -> float:
 
 def rss_mb(pids: Iterable[int]) -> float:
     """Return the memory that these processes and their descendants have resident now, added up, in 1e6."""
-    total = 0
+    total = 0.0
     for pid in tree(pids):
         with suppress(OSError):
-            total += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return total * os.sysconf("SC_PAGE_SIZE") / 1e6
+            total += own_rss_mb(pid)
+    return total
+
+
+def own_rss_mb(pid: int) -> float:
+    """Return the memory that a process has resident now, without its children, in 1e6 bytes."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def end_tree(pids: Sequence[int]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
@@ -17,6 +20,8 @@ from worker.local.stack import Endpoints
 from worker.s3.objects import SlimObjects
 from worker.settings import StorageSettings
 from worker.storage import ObjectStore
+
+PART = 8 << 20
 
 
 def open_store(endpoints: Endpoints, **changes: Any) -> ObjectStore:
@@ -121,3 +126,17 @@ def test_folders_are_the_first_parts_of_the_keys(endpoints: Endpoints) -> None:
     for key in ("a/1.png", "a/2.png", "b/1.png"):
         store.put(key, b"x", "image/png")
     assert store.folders() == ["a", "b"]
+
+
+def test_the_parts_of_a_large_file_are_sent_one_after_the_other(store: ObjectStore) -> None:
+    body, senders, sent = os.urandom(2 * PART + 1), set[int](), list[int]()
+
+    def progress(size: int) -> None:
+        senders.add(threading.get_ident())
+        sent.append(size)
+
+    store.put_file("storage/large", io.BytesIO(body), "application/octet-stream", progress=progress)
+    assert store.get("storage/large") == body
+    delete_object(store, "storage/large")
+    assert sum(sent) == len(body)
+    assert senders == {threading.get_ident()}, "parts sent side by side would all be in memory"

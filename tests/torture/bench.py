@@ -196,7 +196,7 @@ class Bench:
 
     def tell_why(self, error: JobTimeout) -> None:
         """Add to the error what there is to be done, and what each worker said last."""
-        held = {key.decode(): self.redis.hlen(key) for key in self.redis.scan_iter(HELD_KEY_PREFIX + "*")}
+        held = {key: self.redis.hlen(key) for key in self.redis.scan_iter(HELD_KEY_PREFIX + "*")}
         error.add_note(f"lanes: {[self.redis.llen(lane) for lane in LANES]}, held: {held}")
         for process in self.workers:
             if process.exit_status is None or process is self.workers[-1]:

@@ -1,8 +1,10 @@
-"""A seeded chaos soak: ``python -m tests.torture.soak [--seconds 1800] [--seed 1]``.
+"""A seeded chaos soak: ``python -m tests.torture.soak [--seconds 3600] [--seed 1] [--out FILE]``.
 
-Two workers, jobs all the while; a worker is killed every five seconds, Redis twice, the object store and the network
-go away once, one seed kills its workers, some messages are none. Every accepted seed must have its fate, every object
-must be whole. Prints what happened, and fails if anything is lost.
+Two workers, jobs all the while; a worker is killed every five seconds; each quarter of an hour Redis is killed twice,
+and the object store and the network go away once; one seed kills its workers, some messages are none. Every accepted
+seed must have its fate, every object must be whole. A third worker and the HTTP API live through all of it: their
+memory, open files and threads may not grow, nor what Redis keeps beyond what it keeps of each job. Prints what
+happened, and fails if anything is lost or leaks.
 """
 
 from __future__ import annotations
@@ -19,11 +21,14 @@ from typing import Any
 
 from producer import Client
 from producer.client import Job
-from producer.contract import QUEUE, SeedStatus
+from producer.contract import ACTIVE_KEY, QUEUE, JobStatus, SeedStatus, seeds_key
 from producer.errors import QueueError
+from tests.benchmarks.measure import machine
+from tests.benchmarks.report import write_json
 from tests.torture.bench import Bench, running_bench, wait_until
 from tests.torture.proxy import Proxy
 from tests.torture.stand_in import Plan
+from tests.torture.survivors import Survivors
 from worker.local.process import Process
 
 KILL_EVERY_S = 5.0
@@ -31,12 +36,21 @@ JOB_EVERY_S = 0.25
 JOB_SEEDS = 6
 FIRST_SEED = 1_000_000_000
 KILLER = FIRST_SEED + 7
+KILLER_JOB = "soak-1"
+KILLER_SHARE = 0.1
+"""Part of a soak after which the worker that is to live through it starts also if the killer, which spares it, has not
+ended."""
+ROUND_S = 900.0
+"""Time in which each outage comes once; a shorter soak has them all as well."""
+DRAIN_S = 180.0
+LONG_S = 300.0
+"""A soak from here on has the API as well."""
 
 
 class Soak:
     """One soak: what happened so far, and what is still to happen."""
 
-    def __init__(self, bench: Bench, seconds: float, seed: int) -> None:
+    def __init__(self, bench: Bench, seconds: float, seed: int, *, api: bool) -> None:
         self.bench = bench
         self.seconds = seconds
         self.rng = random.Random(seed)
@@ -45,35 +59,59 @@ class Soak:
         self.accepted: dict[str, range] = {}
         self.refused = self.deaths = self.kills = self.outages = 0
         self.over = threading.Event()
+        self.started = time.monotonic()
+        self.survivors = Survivors(bench, seconds, api=api)
 
     def run(self) -> dict[str, Any]:
         """Cause chaos, then wait until everything has ended; returns the figures."""
         threads = [threading.Thread(target=call) for call in (self.supervise, self.produce, self.kill_workers)]
         for thread in threads:
             thread.start()
+        self.survivors.start(self._is_safe)
         try:
-            for share, event in ((0.3, self.restart_redis), (0.45, self.cut_storage), (0.65, self.cut_network)):
-                self._sleep_until(share)
-                event()
-            self._sleep_until(0.8)
-            self.restart_redis()
-            self._sleep_until(1.0)
+            self.cause_outages()
             self.over.set()
             threads[1].join()
             threads[2].join()
-            drained = wait_until(self.all_ended, "an end of all jobs", 180)
-            return self.figures(drained)
+            self.survivors.stop_submitting()
+            self.accepted |= self.survivors.accepted
+            return self.figures(self.drain())
         finally:
             self.over.set()
             self.stopped = True
             threads[0].join()
+            self.survivors.close()
             self.proxy.close()
 
     stopped = False
 
     def _sleep_until(self, share: float) -> None:
-        self.started = getattr(self, "started", time.monotonic())
         time.sleep(max(0.0, self.started + share * self.seconds - time.monotonic()))
+
+    def drain(self) -> float:
+        """Wait until every accepted job has ended; returns the seconds, and says which have not."""
+        try:
+            return wait_until(self.all_ended, "an end of all jobs", DRAIN_S)
+        except AssertionError as error:
+            left = [repr(job) for job in self.jobs() if not job.status.is_terminal]
+            error.add_note(f"{self.bench.messages()} messages; not ended are {len(left)} jobs: {', '.join(left[:20])}")
+            raise
+
+    def cause_outages(self) -> None:
+        """Let Redis, the object store and the network go away, the same again each quarter of an hour."""
+        rounds = max(1, round(self.seconds / ROUND_S))
+        outages = ((0.3, self.restart_redis), (0.45, self.cut_storage), (0.65, self.cut_network))
+        for number in range(rounds):
+            for share, event in (*outages, (0.8, self.restart_redis)):
+                self._sleep_until((number + share) / rounds)
+                event()
+        self._sleep_until(1.0)
+
+    def _is_safe(self) -> bool:
+        """Return whether the seed that kills its workers is through with that, or has had its time."""
+        if time.monotonic() - self.started > KILLER_SHARE * self.seconds:
+            return True
+        return KILLER_JOB in self.accepted and self.bench.client.get(KILLER_JOB).status.is_terminal
 
     def supervise(self) -> None:
         """Keep two workers alive, as a supervisor does; one of them behind the proxy."""
@@ -143,10 +181,12 @@ class Soak:
 
     def figures(self, drained_s: float) -> dict[str, Any]:
         """Check every accepted seed and count."""
-        lost = torn = failed = 0
+        lost = torn = failed = left = 0
         for job in self.jobs():
             fates = {result.seed: result for result in job.results()}
             lost += sum(seed not in fates for seed in self.accepted[job.id])
+            if job.status is JobStatus.SUCCEEDED:
+                left += int(self.bench.redis.exists(seeds_key(job.id)))
             for result in fates.values():
                 failed += result.status is SeedStatus.FAILED and result.seed != KILLER
                 if result.status is SeedStatus.SUCCEEDED:
@@ -165,24 +205,30 @@ class Soak:
             "device_runs": sum(counts.values()),
             "computed_twice": sum(count - 1 for seed, count in counts.items() if seed != KILLER),
             "drained_s": round(drained_s, 1),
+            "left_over_in_redis": left + int(self.bench.redis.zcard(ACTIVE_KEY)),
+            **self.survivors.figures(),
         }
 
 
 def soak(bench: Bench, seconds: float, seed: int) -> dict[str, Any]:
     """Run one soak; returns its figures."""
-    return Soak(bench, seconds, seed).run()
+    return Soak(bench, seconds, seed, api=seconds >= LONG_S).run()
 
 
 def main() -> None:
     """Run, print, and fail if anything was lost."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=1800)
+    parser.add_argument("--seconds", type=float, default=3600)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="JSON file for the figures")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, running_bench(Path(folder)) as bench:
         figures = soak(bench, options.seconds, options.seed)
     print(json.dumps(figures, indent=2))
-    assert not figures["lost"] + figures["torn"] + figures["failed_innocents"], figures
+    if options.out:
+        write_json({"machine": machine(), **figures}, options.out)
+    assert not figures["lost"] + figures["torn"] + figures["failed_innocents"] + figures["left_over_in_redis"], figures
+    assert not figures["leaks"], figures["leaks"]
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ from worker.errors import SetupError
 from worker.local.process import Process, answers, free_port
 
 START_TIMEOUT_S = 20.0
+LOAD_TIMEOUT_S = 600.0
+"""Seconds that Valkey may take to load what it has kept; it answers nothing else meanwhile."""
 START_ATTEMPTS = 3
 
 
@@ -52,7 +54,7 @@ def rclone_program() -> str:
 
 
 def start_valkey(data: Path, logs: Path, *, port: int = 0) -> Server:
-    """Start Valkey with an append-only file in ``data``; returns when it answers."""
+    """Start Valkey with an append-only file in ``data``; returns when it has loaded that."""
     data.mkdir(parents=True, exist_ok=True)
     program = valkey_program()
 
@@ -68,7 +70,13 @@ def start_valkey(data: Path, logs: Path, *, port: int = 0) -> Server:
         }
         return [program, *(word for name, value in options.items() for word in (f"--{name}", value))]
 
-    return _start("Valkey", command, _is_valkey, log=logs / "valkey.log", port=port)
+    server = _start("Valkey", command, _is_valkey, log=logs / "valkey.log", port=port)
+    try:
+        server.process.wait_ready(lambda: _has_loaded(server.port), timeout_s=LOAD_TIMEOUT_S)
+    except BaseException:
+        server.process.stop()
+        raise
+    return server
 
 
 def start_s3(folder: Path, logs: Path, *, access_key: str, secret_key: str, port: int = 0) -> Server:
@@ -125,14 +133,24 @@ def _start(
 
 def _is_valkey(process: Process, port: int) -> bool:
     """Return whether our own Valkey answers on that port, and not somebody else's."""
+    return bool(_facts(port, "server").get("process_id") == process.pid)
+
+
+def _has_loaded(port: int) -> bool:
+    """Return whether the Valkey on that port has read its append-only file."""
+    return bool(_facts(port, "persistence").get("loading") == 0)
+
+
+def _facts(port: int, section: str) -> dict[str, Any]:
+    """Return what the Valkey on that port says of itself, which it does also while it loads; nothing if it does not."""
     client = redis.Redis(host="127.0.0.1", port=port, socket_timeout=1)
     try:
-        facts: Any = client.info("server")
+        facts: Any = client.info(section)
     except redis.RedisError:
-        return False
+        return {}
     finally:
         client.close()
-    return bool(facts["process_id"] == process.pid)
+    return dict(facts)
 
 
 def _is_ours(process: Process, port: int) -> bool:
