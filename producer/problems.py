@@ -33,7 +33,7 @@ KINDS: Mapping[str, tuple[Kind, int, str]] = {
     "rate-limited": (errors.RateLimited, 429, "Too many requests"),
     "share-full": (errors.QueueFull, 429, "Your share of the queue is full"),
     "queue-full": (errors.QueueFull, 503, "The queue is full"),
-    "queue-unknown": (errors.QueueUnknown, 422, "No such queue"),
+    "queue-unknown": (errors.QueueUnknown, 409, "No such queue"),
     "queue-refused": (errors.QueueRefused, 503, "The queue refused"),
     "queue-unreachable": (errors.QueueUnreachable, 503, "The queue does not answer"),
 }

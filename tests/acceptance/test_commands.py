@@ -101,7 +101,8 @@ def test_cancel_and_queue_tell_the_truth(quiet: Endpoints) -> None:
     depth = json.loads(run_seedmill("queue", "--json", environment=environment).stdout)
     assert 0 <= depth.pop("oldest_job_s") < 60
     counts = {"waiting": 4, "interactive": 0, "held": 0, "active_jobs": 1, "dead_letters": 0}
-    assert depth == {**counts, "lanes": [0, 0, 0, 4], "workers": []}
+    default = {"waiting": 4, "held": 0, "backlog": 100, "workers": 0, "model_id": None}
+    assert depth == {**counts, "lanes": [0, 0, 0, 4], "workers": [], "queues": {"default": default}}
     shown = run_seedmill("queue", environment=environment).stdout
     assert "4 messages waiting" in shown
     assert re.search(r"^1 job not ended \(the oldest for \d+ s\), 0 dead letters$", shown, re.MULTILINE)

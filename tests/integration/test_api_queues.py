@@ -40,7 +40,7 @@ def test_a_job_goes_to_the_queue_that_it_names_or_to_that_of_the_service(quiet: 
             assert (await api.get(f"/v1/jobs/{made['id']}")).json()["queue"] == "v2"
             assert [job["queue"] for job in (await api.get("/v1/jobs")).json()["data"]] == ["v2", "default"]
             unknown = await api.post("/v1/jobs", json={"seed": 1, "queue": "v9"})
-            assert problem_of(unknown) == (422, "queue-unknown")
+            assert problem_of(unknown) == (409, "queue-unknown")
             assert "no worker has served it yet" in unknown.json()["detail"]
             wrong = await api.post("/v1/jobs", json={"seed": 1, "queue": "V 2"})
             assert problem_of(wrong) == (422, "invalid-request")
