@@ -15,8 +15,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,10 @@ from tests.benchmarks.million_check import check_objects, computed, read_manifes
 from tests.benchmarks.million_producer import JOB_ID
 from tests.benchmarks.packed_s3 import FILE
 from tests.benchmarks.report import keep
-from tests.torture.bench import Bench, kill
+from tests.torture.bench import Bench, kill, running_bench
+from tests.torture.packed import PackedBench
 from tests.torture.stand_in import Plan
-from worker.local.process import Process, answers, free_port
-from worker.local.servers import Server
+from worker.local.process import Process
 from worker.local.stack import ending_on_signals
 from worker.machine import usable_cores
 
@@ -53,24 +53,6 @@ READY_S = 120.0
 
 LONGEST_S = 2400.0
 """Seconds after which a run is given up."""
-
-
-def start_packed(folder: Path, logs: Path) -> Server:
-    """Start the S3 server with one file in ``folder``, on a free port; returns when it answers."""
-    folder.mkdir(parents=True, exist_ok=True)
-    port = free_port()
-    command = [sys.executable, "-m", "tests.benchmarks.packed_s3", "--folder", str(folder), "--port", str(port)]
-    process = Process("the S3 server", command, log=logs / "s3.log")
-    process.wait_ready(lambda: answers(port), timeout_s=READY_S)
-    return Server(process, port)
-
-
-class PackedBench(Bench):
-    """A bench whose S3 server keeps all objects in one file."""
-
-    def start_s3(self) -> None:
-        """Start it."""
-        self.s3 = start_packed(self.folder / "s3", self.folder)
 
 
 class Run:
@@ -185,20 +167,10 @@ def size_mb(folder: Path) -> float:
     return total / 1e6
 
 
-@contextmanager
-def running(kind: type[Bench], folder: Path) -> Iterator[Bench]:
-    """Yield a bench of that kind; it ends with the block."""
-    bench = kind(folder)
-    try:
-        yield bench
-    finally:
-        bench.close()
-
-
 def measure(seeds: int, folder: Path, *, packed: bool) -> dict[str, Any]:
     """Run, check everything that was made, and return the figures."""
     began, busy = time.monotonic(), machine_cpu_s()
-    with running(PackedBench if packed else Bench, folder) as bench:
+    with running_bench(folder, PackedBench if packed else Bench) as bench:
         run = Run(bench, seeds)
         said = run.run()
         others = others_share(run.samples, busy, began)

@@ -2,8 +2,8 @@
 
 ``python -m tests.benchmarks.packed_s3 --folder FOLDER --port PORT`` puts each object at the end of ``FOLDER/objects``,
 after a line with its key and length, and remembers where: twelve bytes of memory for one that is named after a seed. It
-speaks as much of S3 as a worker does: PUT, GET, HEAD, uploads in parts, and the list of one key. There is one bucket,
-signatures are not checked, and what was written is forgotten when the server ends, though the file stays.
+speaks as much of S3 as a worker does: PUT, GET, HEAD, uploads in parts, and the list of one key. There is one bucket;
+signatures are not checked. A server that was killed finds in the file what it had, but for uploads in parts.
 """
 
 from __future__ import annotations
@@ -62,14 +62,30 @@ class Pack:
     """The objects in their file."""
 
     def __init__(self, file: Path) -> None:
-        self._file = file.open("a+b", buffering=0)
-        self._end = self._file.seek(0, 2)
         self._seeds: dict[str, Seeds] = {}
         self._others: dict[str, list[Extent]] = {}
+        self._end = self._find_again(file) if file.exists() else 0
+        self._file = file.open("a+b", buffering=0)
+        self._file.truncate(self._end)
+
+    def _find_again(self, file: Path) -> int:
+        """Note where the objects of a file are; returns where the last whole one ends."""
+        size, end = file.stat().st_size, 0
+        with file.open("rb") as objects:
+            while (head := objects.readline()).endswith(b"\n"):
+                key, _, length = head.decode().rstrip().rpartition(" ")
+                extent = Extent(end + len(head), int(length))
+                if extent.offset + extent.length > size:
+                    break
+                self._note(key, extent)
+                end = objects.seek(extent.offset + extent.length)
+        return end
 
     def put(self, key: str, body: bytes) -> None:
         """Write an object."""
-        extent = self.append(key, body)
+        self._note(key, self.append(key, body))
+
+    def _note(self, key: str, extent: Extent) -> None:
         match = SEED.fullmatch(key)
         if match and int(match[2]) < MOST_SEEDS:
             self._seeds.setdefault(match[1] + match[3], Seeds()).put(int(match[2]), extent)

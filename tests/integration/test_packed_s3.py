@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from producer.contract import IMAGE_CONTENT_TYPE, image_key, metadata_key
-from tests.benchmarks.million import start_packed
 from tests.benchmarks.packed_s3 import FILE, MOST_SEEDS, stored
+from tests.torture.bench import kill
+from tests.torture.packed import start_packed
 from worker.errors import ObjectMissing
 from worker.local.servers import Server
 from worker.local.stack import Endpoints
@@ -73,6 +74,22 @@ def test_an_object_that_its_writer_did_not_finish_is_none(packed: ObjectStore, s
         assert writer.recv(1) == b"", "the server has let go of it"
     assert packed.size("torn") is None
     assert (folder / FILE).stat().st_size == size
+
+
+def test_a_server_that_was_killed_has_what_it_had_and_nothing_torn(tmp_path: Path) -> None:
+    first = start_packed(tmp_path, tmp_path)
+    store = ObjectStore(Endpoints("", f"http://127.0.0.1:{first.port}").storage())
+    for key, body in (("a/seed_0000000001.png", b"old"), ("a/seed_0000000001.png", b"new\n"), ("other", b"")):
+        store.put(key, body, IMAGE_CONTENT_TYPE)
+    kill(first.process)
+    with (tmp_path / FILE).open("ab") as file:
+        file.write(b"torn 10\nhalf")
+    second = start_packed(tmp_path, tmp_path, port=first.port)
+    assert (store.get("a/seed_0000000001.png"), store.get("other")) == (b"new\n", b"")
+    store.put("next", b"whole", IMAGE_CONTENT_TYPE)
+    assert (store.size("torn"), store.get("next")) == (None, b"whole")
+    second.process.stop()
+    assert [key for key, _ in stored(tmp_path / FILE)] == ["a/seed_0000000001.png"] * 2 + ["other", "next"]
 
 
 def test_the_file_tells_what_was_written_in_order(tmp_path: Path) -> None:

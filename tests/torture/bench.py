@@ -232,10 +232,10 @@ def kill(process: Process) -> None:
 
 
 @contextmanager
-def running_bench(folder: Path) -> Iterator[Bench]:
+def running_bench(folder: Path, kind: type[Bench] = Bench) -> Iterator[Bench]:
     """Yield a bench in this folder; it ends with the block."""
     folder.mkdir(parents=True, exist_ok=True)
-    bench = Bench(folder)
+    bench = kind(folder)
     try:
         yield bench
     finally:
