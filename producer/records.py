@@ -7,8 +7,8 @@ producer/chunks.py. The scripts lie in producer/scripts/; all of them take the t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from producer.contract import (
@@ -18,6 +18,7 @@ from producer.contract import (
     JOBS_KEY,
     LANES,
     MANIFESTS_KEY,
+    QUEUES_KEY,
     TENANT_JOBS_KEY_PREFIX,
     WAKE,
     JobStatus,
@@ -151,7 +152,8 @@ def count_backlog() -> Call:
 class Backlog:
     """Seeds of accepted jobs that have not ended, the bytes that these jobs take, and the seeds that ended since ever.
 
-    Seeds of cancelled and expired jobs count as ended. ``tenant_seeds`` and ``tenant_ended`` are those of one tenant.
+    Seeds of cancelled and expired jobs count as ended. ``tenant_seeds`` and ``tenant_ended`` are those of one tenant,
+    ``queues`` the seeds of each queue that have not ended.
     """
 
     now_ms: int
@@ -160,16 +162,18 @@ class Backlog:
     ended: int
     tenant_seeds: int
     tenant_ended: int
+    queues: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, answer: Sequence[int]) -> Backlog:
+    def parse(cls, answer: Sequence[Any]) -> Backlog:
         """Read what :func:`backlog` answered."""
-        return cls(*answer)
+        *numbers, queues = answer
+        return cls(*(*numbers, dict(zip(queues[::2], queues[1::2], strict=True))))
 
 
 def backlog(tenant: str = "") -> Call:
     """Read what has not ended, of all and of a tenant; :meth:`Backlog.parse` reads the answer."""
-    return Call(SCRIPTS["read_backlog"], [BACKLOG_KEY], [tenant])
+    return Call(SCRIPTS["read_backlog"], [BACKLOG_KEY, QUEUES_KEY], [tenant])
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import NoReturn
 
 from producer import records
 from producer.api.settings import ApiSettings
+from producer.contract import DEFAULT_QUEUE
 from producer.errors import QueueError, QueueFull, SettingsError
 from producer.records import Backlog, Bounds
 
@@ -79,10 +80,13 @@ class Admission:
         """Return what waits now, which the speed is told by as well."""
         return await self._sample("")
 
-    def waiting(self) -> float:
-        """Return the seeds that waited when Redis was last asked; NaN where it did not answer, or was not asked yet."""
+    def waiting(self) -> Mapping[str, float]:
+        """Return the seeds of each queue that waited when Redis was last asked.
+
+        Where it did not answer, or was not asked yet, there is the default queue alone, with NaN.
+        """
         samples = self._samples.get("")
-        return samples[-1].seeds if samples else math.nan
+        return samples[-1].queues if samples else {DEFAULT_QUEUE: math.nan}
 
     def speed(self) -> float:
         """Return the seeds a second of the last minute, as far as there was something to do; 0 if nobody knows."""

@@ -29,7 +29,7 @@ def test_every_metric_of_the_api_is_documented_and_counts(quiet: Endpoints) -> N
     for method, route, status in (("POST", "/v1/jobs", "202"), ("GET", "/v1/jobs/{job_id}", "404")):
         assert value(samples, "seedmill_api_requests_total", method=method, route=route, status=status) == 1
     assert value(samples, "seedmill_api_refused_total", reason="queue-full") == 1
-    assert value(samples, "seedmill_api_backlog_seeds") == 2
+    assert value(samples, "seedmill_api_backlog_seeds", queue="default") == 2
 
 
 def test_the_alerts_ask_for_what_the_api_gives(quiet: Endpoints) -> None:

@@ -67,7 +67,7 @@ class Cluster:
 
     def tick(self) -> None:
         """Look once, and start or end what has to be."""
-        time.sleep(0.05)
+        time.sleep(0.1)
         answer = self.read()
         triggers = [trigger["metadata"] for trigger in self.spec["triggers"]]
         self.values = [value_at(answer, trigger["valueLocation"]) for trigger in triggers]

@@ -6,12 +6,18 @@ import copy
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 
+from producer.api.access_settings import AccessSettings
+from producer.api.host_check import HostCheck
+from producer.api.operator_schemas import QueueFigures
 from producer.api.server import GRACE_S
 from producer.api.settings import ApiSettings
 from producer.keys import Scope
@@ -171,9 +177,10 @@ def test_pods_have_no_more_rights_than_their_images_need(deployment: Manifest) -
     assert not any(spec.get(one) for one in ("hostNetwork", "hostPID", "hostIPC"))
     account = only([one for _, one in WRITTEN], "ServiceAccount", spec["serviceAccountName"])
     assert account["automountServiceAccountToken"] is False
-    (volume,) = spec["volumes"]
-    assert "sizeLimit" in volume["emptyDir"]
-    assert [mount["mountPath"] for mount in inside["volumeMounts"]] == ["/tmp"]  # HOME of the images
+    assert all("sizeLimit" in volume["emptyDir"] for volume in spec["volumes"])
+    mounted = {mount["name"]: mount["mountPath"] for mount in inside["volumeMounts"]}
+    assert mounted.keys() == {volume["name"] for volume in spec["volumes"]}
+    assert mounted["tmp"] == "/tmp"  # HOME of the images
 
 
 @pytest.mark.parametrize("deployment", deployments(), ids=lambda one: str(one["metadata"]["name"]))
@@ -256,6 +263,34 @@ def test_keda_asks_the_api_as_it_is_reached_and_may_read_no_more(built: tuple[Ma
     assert f"keys create keda --scope {Scope.READ}" in (FOLDER / "secrets.example.yaml").read_text(encoding="utf-8")
 
 
+def test_keda_reads_the_queue_that_the_workers_serve(built: tuple[Manifest, ...]) -> None:
+    queue = environment(built, only(built, "Deployment", "seedmill-worker"))["SEEDMILL_QUEUE"]
+    triggers = only(built, "ScaledObject", "seedmill-worker")["spec"]["triggers"]
+    read = [trigger["metadata"]["valueLocation"] for trigger in triggers]
+    assert read == [f"queues.{queue}.{figure}" for figure in ("backlog", "waiting", "held")]
+    assert {figure.rpartition(".")[2] for figure in read} <= QueueFigures.model_fields.keys()
+
+
+def test_a_model_from_the_object_store_has_a_volume_of_its_own(built: tuple[Manifest, ...]) -> None:
+    deployment = only(built, "Deployment", "seedmill-worker")
+    (mounted,) = [mount for mount in container(deployment)["volumeMounts"] if mount["name"] == "cache"]
+    assert environment(built, deployment)["SEEDMILL_CHECKPOINT_CACHE"] == mounted["mountPath"]
+
+
+def test_an_open_api_knows_itself_by_the_name_that_keda_asks_for(built: tuple[Manifest, ...]) -> None:
+    url = only(built, "ScaledObject", "seedmill-worker")["spec"]["triggers"][0]["metadata"]["url"]
+    text = (FOLDER / "base/api.env").read_text(encoding="utf-8")
+    (name,) = re.findall(r"^#SEEDMILL_API_TRUSTED_HOSTS=(.+)$", text, re.MULTILINE)
+
+    def status(**settings: Any) -> int:
+        app = HostCheck(Starlette(), AccessSettings(**settings))
+        return TestClient(app).get("/", headers={"Host": urlsplit(url).netloc}).status_code
+
+    assert status(api_auth="open", api_host="0.0.0.0") == 421
+    assert status(api_auth="open", api_host="0.0.0.0", api_trusted_hosts=name) == 404, "it is let through"
+    assert status(api_auth="required") == 404
+
+
 def test_a_scaler_that_fails_ends_no_worker() -> None:
     """KEDA goes on to scale to zero where a fallback of none is named, and keeps what there is where there is one."""
     spec = only([one for _, one in WRITTEN], "ScaledObject", "seedmill-worker")["spec"]
@@ -285,8 +320,10 @@ def test_the_gpu_is_asked_for_with_the_image_and_the_device_that_use_it() -> Non
     assert inside["resources"]["limits"]["nvidia.com/gpu"] == "1"
     assert spec["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
     assert given["SEEDMILL_DEVICE"] == compose["environment"]["SEEDMILL_DEVICE"]
-    (volume,) = spec["volumes"]
-    assert volume["emptyDir"] == {"sizeLimit": "2Gi"}, "patched, and still one"
+    volumes = [(volume["name"], volume["emptyDir"]) for volume in spec["volumes"]]
+    assert sorted(volumes) == [("cache", {"sizeLimit": "20Gi"}), ("tmp", {"sizeLimit": "2Gi"})], (
+        "patched, and still two"
+    )
 
 
 def test_a_worker_on_cpus_decodes_as_many_pictures_at_a_time_as_it_has_cores() -> None:
