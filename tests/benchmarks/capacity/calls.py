@@ -2,8 +2,7 @@
 
 The scripts are the real ones, called with what clients and workers call them with, over many connections that have a
 command each under way, as a busy Redis sees them. CPU time is that of the server's main thread, which does all of it:
-the reciprocal is the ceiling of one Redis. The part of it that grows with the number of workers is measured with as
-many of them.
+the reciprocal is the ceiling of one Redis.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import hashlib
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,14 +21,12 @@ import redis.connection
 from producer import attempts, records
 from producer.attempts import Ending
 from producer.connection import connect
-from producer.contract import QUEUE, WAKE, Priority, SeedStatus, chunk_task_id
+from producer.contract import Priority, SeedStatus, chunk_task_id
 from producer.gallery import encode_facts
 from producer.lua import Call
 from producer.message import ChunkMessage, SeedResult, chunk_result, encode_celery_result
-from worker.duties import SWEEP_S
 from worker.local.servers import Server, start_valkey
 from worker.queue.ledger import Ledger
-from worker.queue.sweeper import GRACE_S
 
 CONNECTIONS = 16
 TTL_S = 7 * 24 * 3600
@@ -237,68 +234,9 @@ def finish(key: str, tag: str, message: ChunkMessage) -> Call:
     return attempts.finish_chunk(message, ending, held=key, tag=tag, ttl_s=TTL_S, gallery_size=GALLERY)
 
 
-def waiting(bench: Bench, workers: int) -> dict[str, Any]:
-    """Measure what one message costs that comes while so many workers wait: each is woken, and looks."""
-    crowd = bench.crowd(workers)
-    recording = Recording()
-    client: Any = recording
-    Ledger(client, limit=64, seeds=128, result_ttl_s=TTL_S).take()
-    look = bench.pack(recording.call)
-
-    def wake() -> int:
-        bench.control.rpush(QUEUE, WAKE)
-        return sum(connection.read_response() is not None for connection in crowd)
-
-    bench.control.delete(QUEUE)
-    for connection in crowd:
-        connection.send_command("BLMOVE", QUEUE, QUEUE, "RIGHT", "RIGHT", 60)
-    wait_until(lambda: bench.control.info("clients")["blocked_clients"] == workers)
-    spent, woken = bench.meter(workers, wake)
-    bench.control.delete(QUEUE)
-    looks, _ = bench.meter(workers, lambda: bench.send([look] * workers))
-    for connection in crowd:
-        connection.disconnect()
-    return {"workers": workers, "woken": woken, "wake_cpu_us": spent["cpu_us"], "look_cpu_us": looks["cpu_us"]}
-
-
-def living(bench: Bench, workers: int, beats: int = 40) -> dict[str, Any]:
-    """Measure what a worker's heartbeat costs while so many live: it says so, and looks after the others."""
-    with ExitStack() as stack:
-        ledgers = []
-        for _ in range(workers):
-            client = connect(bench.url, decode=False, retries=0)
-            stack.callback(client.close)
-            ledgers.append(Ledger(client, limit=64, seeds=128, result_ttl_s=TTL_S))
-        facts = {"host": "gpu-host-0001", "pid": 12345, "device": "cuda:0", "model_id": MODEL, "trained": True}
-        facts |= {"image_size": 256, "latent_dim": 1024, "started_at": "2026-01-01T00:00:00+00:00", "seeds": 10**6}
-        facts |= {"cached": 0, "batches": {"1": 1, "32": 30_000}}
-        for ledger in ledgers:
-            ledger.beat(facts)
-        some = [ledgers[n % workers] for n in range(beats)]
-
-        def beat() -> None:
-            for ledger in some:
-                ledger.beat(facts)
-                ledger.sweep(SWEEP_S)
-
-        spent, _ = bench.meter(beats, beat)
-        for ledger in ledgers:
-            ledger.leave()
-    return {"workers": workers, **spent}
-
-
-def looking(bench: Bench) -> dict[str, Any]:
-    """Measure what else a worker asks as time goes by: whether a job is cancelled, whether a manifest is due."""
-    get = list(bench.crowd(1)[0].pack_command("HGET", "seedmill:job:none", "status"))
-    hgets, _ = bench.meter(500, lambda: bench.send([get] * 500))
-    claim = bench.pack(records.claim_manifest(60))
-    claims, _ = bench.meter(500, lambda: bench.send([claim] * 500))
-    return {"canceled_cpu_us": hgets["cpu_us"], "manifest_cpu_us": claims["cpu_us"]}
-
-
 @contextmanager
 def running_bench() -> Iterator[Bench]:
-    """Yield a bench on a Valkey of its own, with an append-only file, that has been up for as long as a sweep wants."""
+    """Yield a bench on a Valkey of its own, with an append-only file."""
     with tempfile.TemporaryDirectory() as name:
         server = start_valkey(Path(name) / "valkey", Path(name))
         bench = Bench(server)
@@ -320,11 +258,15 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 def least(rounds: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
     """Return of each row the round that took the least CPU time: what else runs on the machine can only add to it."""
-    return [min(rows, key=lambda row: float(row.get("cpu_us", 0))) for rows in zip(*rounds, strict=True)]
+
+    def spent(row: dict[str, Any]) -> float:
+        return sum(float(value) for name, value in row.items() if name.endswith("cpu_us"))
+
+    return [min(rows, key=spent) for rows in zip(*rounds, strict=True)]
 
 
-def measure(rounds: int, workers: Sequence[int]) -> dict[str, Any]:
-    """Measure everything."""
+def measure(rounds: int) -> dict[str, Any]:
+    """Measure every load."""
     with running_bench() as bench:
         facts: Any = bench.control.info("server")
         version = facts.get("valkey_version", facts["redis_version"])
@@ -336,11 +278,4 @@ def measure(rounds: int, workers: Sequence[int]) -> dict[str, Any]:
                 number += 1
                 rows += Round(bench, load, number).run()
             found.append(rows)
-        wait_until(lambda: bench.control.info("server")["uptime_in_seconds"] >= GRACE_S)  # workers sweep from then on
-        return {
-            "server": version,
-            "calls": least(found),
-            "looks": looking(bench),
-            "waiting": [waiting(bench, count) for count in workers],
-            "living": least([[living(bench, count) for count in workers] for _ in range(rounds)]),
-        }
+        return {"server": version, "calls": least(found)}

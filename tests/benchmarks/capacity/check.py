@@ -53,7 +53,7 @@ def reproduced(files: Files, costs: Costs) -> list[Row]:
     """Return the points of the other benchmarks."""
     return [
         *_throughput(files, costs),
-        *round_trips(files, costs),
+        *_round_trips(files, costs),
         *_tenants(files, costs),
         *_gpu(files, costs),
     ]
@@ -86,7 +86,7 @@ def _system(source: str, name: str, setup: Setup, measured: Mapping[str, Any], s
                 yield row(source, name, WAIT, wait, runs.lone_seeds(setup, 12).wait_ms())
 
 
-def round_trips(files: Files, costs: Costs) -> Iterator[Row]:
+def _round_trips(files: Files, costs: Costs) -> Iterator[Row]:
     """Yield a range and lone seeds with a proxy before Redis."""
     measured = files.bench["round_trips"]
     proxy = measured["proxy_cpu_ms"]
@@ -168,6 +168,6 @@ def errors(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
 def told(files: Files, costs: Costs) -> dict[str, float]:
     """Return what was fitted and what the document speaks of, and how fast the cores of the other machines are."""
     facts = {name: getattr(costs, name) for name in (*FITTED, "message_ms")}
-    facts |= {"beat_ms": costs.redis.beat_ms, "beat_each_ms": costs.redis.beat_each_ms}
+    facts |= {name: getattr(costs.redis, name) for name in ("beat_ms", "sweep_ms", "sweep_each_ms")}
     facts |= {"cores_of_the_points": today(files), "cores_beside_the_gpu": gpu_host(files)}
     return {name: round(value, 4) for name, value in facts.items()}

@@ -73,7 +73,9 @@ def redis_costs(measured: Json) -> RedisCosts:
     sizes = [(1, row["seeds"]) for row in chunks if row["call"] == "start"]
     start, finish = (_fit(sizes, _cpu(chunks, call)) for call in ("start", "finish"))
     lone = {row["call"]: row["cpu_us"] for row in reversed(rows) if row["load"] == "lone"}
-    beat = _fit([(1, row["workers"]) for row in measured["living"]], [row["cpu_us"] for row in measured["living"]])
+    living = measured["living"]
+    crowds = [(1, row["workers"]) for row in living if row["call"] == "sweep"]
+    (beat,), sweep = _fit([(1,)] * len(crowds), _cpu(living, "beat")), _fit(crowds, _cpu(living, "sweep"))
     looks = measured["looks"]["canceled_cpu_us"] / CANCEL_S + measured["looks"]["manifest_cpu_us"]
     base = {"submit": lone["submit"], "finish lone": lone["finish"], "poll": lone["poll"]}
     base |= {"take": take[0], "start": start[0], "finish": finish[0], "wake": measured["waiting"][-1]["wake_cpu_us"]}
@@ -81,8 +83,9 @@ def redis_costs(measured: Json) -> RedisCosts:
         base_ms=_milli(base),
         message_ms=_milli({"take": take[1]}),
         seed_ms=_milli({"take": take[2], "start": start[1], "finish": finish[1]}),
-        beat_ms=(beat[0] + looks) / 1000,
-        beat_each_ms=beat[1] / 1000,
+        beat_ms=(beat + looks) / 1000,
+        sweep_ms=sweep[0] / 1000,
+        sweep_each_ms=sweep[1] / 1000,
     )
 
 
@@ -172,8 +175,8 @@ def scaled(costs: Costs, factor: float) -> Costs:
         return {call: value * factor for call, value in table.items()}
 
     old = costs.redis
-    beats = old.beat_ms * factor, old.beat_each_ms * factor
-    redis = RedisCosts(longer(old.base_ms), longer(old.message_ms), longer(old.seed_ms), *beats)
+    living = (factor * ms for ms in (old.beat_ms, old.sweep_ms, old.sweep_each_ms))
+    redis = RedisCosts(longer(old.base_ms), longer(old.message_ms), longer(old.seed_ms), *living)
     names = ("message_ms", "python_ms", "native_ms", "submit_ms", "poll_ms", "store_cpu_ms")
     own = {name: getattr(costs, name) * factor for name in names}
     return dataclasses.replace(costs, redis=redis, **own)

@@ -15,6 +15,7 @@ from producer.settings import ProducerSettings
 from tests.benchmarks.capacity import runs
 from tests.benchmarks.capacity.costs import CHUNK, Files, gpu_device, gpu_host, scaled
 from tests.benchmarks.capacity.world import Costs, Setup
+from worker.duties import BEAT_S, SWEEP_S
 from worker.settings import WorkerSettings
 
 MODELS = ("demo fp32", "large bf16")
@@ -32,6 +33,10 @@ CROWDS = (8, 12, 16, 24, 32, 64, 128)
 GRAINS = ((32, 4), (max(CROWDS), 8))
 """Seeds that are moved together in a crowd of up to so many: more is quicker, and makes uploads slower than they are,
 which is why a crowd is compared with a GPU alone that is simulated as coarsely."""
+
+ROUNDS_MS = 4.0
+"""What Redis takes for all that a worker has in hand, a few times: before that has passed for each worker, where Redis
+is the limit, all of them are still at their first chunks together."""
 
 LEAST_TTL_S = 3600
 DEFAULT_UPLOADS = int(WorkerSettings.model_fields["upload_threads"].default)
@@ -80,9 +85,10 @@ class Forecast:
         )
 
     def run(self, fleet: Fleet, grain: int = 1) -> runs.Run:
-        """Watch GPUs at work; many of them for a shorter time."""
-        watched = max(500.0, 2000.0 / fleet.gpus)
-        return runs.endless(self.setup(fleet, grain), warm_ms=600.0, watched_ms=watched)
+        """Watch GPUs at work; many of them for a shorter time, but for rounds enough of all at a busy Redis."""
+        rounds = ROUNDS_MS * fleet.gpus * fleet.workers
+        watched = max(500.0, 2000.0 / fleet.gpus, 4 * rounds)
+        return runs.endless(self.setup(fleet, grain), warm_ms=max(600.0, rounds), watched_ms=watched)
 
     def tuned(self, model: str) -> Fleet:
         """Return how many workers a GPU needs to be as busy as it can be."""
@@ -113,7 +119,8 @@ class Forecast:
     def heartbeats(self, workers: int) -> float:
         """Return the part of the time that one Redis spends on the heartbeats of so many workers."""
         redis = self._costs.redis
-        return (redis.beat_ms + redis.beat_each_ms * workers) * workers / 1000
+        sweep = redis.sweep_ms + redis.sweep_each_ms * workers
+        return together(redis.beat_ms, sweep, workers) / 1000
 
     def needs(self, part: Fleet, gpus: int) -> dict[str, Any]:
         """Return what so many GPUs need, of which each Redis has a part; that part is simulated."""
@@ -148,7 +155,7 @@ class Forecast:
 
 @dataclass(frozen=True)
 class Wire:
-    """Bytes of a chunk of 32 on the wire and in the append-only file, of a seed in memory, and of heartbeats."""
+    """Bytes of a chunk of 32 on the wire and in the append-only file, of a seed in memory, and of all heartbeats."""
 
     chunk_bytes: float
     chunk_aof_bytes: float
@@ -160,14 +167,25 @@ class Wire:
         """Return them for one Redis with so many workers."""
         rows = [one for one in measured["calls"] if one["load"] == f"chunks of {CHUNK}"]
         rows = [one for one in rows if one["call"] in ("take", "start", "finish")]
-        living = measured["living"]
-        each, base = np.polyfit([one["workers"] for one in living], [one["out_bytes"] for one in living], 1)
+        beats, sweeps = ([row for row in measured["living"] if row["call"] == call] for call in ("beat", "sweep"))
+        beat = float(np.mean([row["in_bytes"] + row["out_bytes"] for row in beats]))
+        sizes = [row["in_bytes"] + row["out_bytes"] for row in sweeps]
+        each, base = np.polyfit([row["workers"] for row in sweeps], sizes, 1)
+        sweep = float(max(0.0, base) + each * workers)
         return cls(
             chunk_bytes=sum(one["in_bytes"] + one["out_bytes"] for one in rows),
             chunk_aof_bytes=sum(one["aof_bytes"] for one in rows),
             seed_memory_bytes=sum(one["memory_bytes"] for one in rows) / CHUNK,
-            beats_bytes_per_s=float(max(0.0, base) + each * workers) * workers,
+            beats_bytes_per_s=together(beat, sweep, workers),
         )
+
+
+def together(beat: float, sweep: float, workers: int) -> float:
+    """Return what so many workers take a second of which each heartbeat takes ``beat`` and a look after all ``sweep``.
+
+    That is done with the first heartbeat, whosever it is, that comes SWEEP_S after the last look.
+    """
+    return (beat + sweep / math.ceil(SWEEP_S / BEAT_S * workers)) * workers / BEAT_S
 
 
 def predicted(files: Files, costs: Costs) -> dict[str, Any]:

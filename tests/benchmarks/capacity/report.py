@@ -6,15 +6,15 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tests.benchmarks.capacity.check import DISTURBED
-from tests.benchmarks.capacity.predict import PARTITION_PUTS_PER_S, PUT_MS
+from tests.benchmarks.capacity.predict import PARTITION_PUTS_PER_S, PUT_MS, together
 from tests.benchmarks.report import RESULTS as BENCH
 from tests.benchmarks.report import Results, between
 from tests.support import ROOT
+from worker.duties import SWEEP_S
 
 RESULTS = BENCH.with_name("capacity.json")
 DOCUMENT = ROOT / "deploy" / "CAPACITY.md"
@@ -44,10 +44,10 @@ def _cpu(results: Results, load: str, call: str) -> float:
     return next(float(row["cpu_us"]) for row in results["redis"]["calls"] if (row["load"], row["call"]) == (load, call))
 
 
-def most_workers(results: Results) -> int:
+def most_workers(results: Results) -> float:
     """Return with how many workers their heartbeats alone keep one Redis busy."""
-    base, each = results["told"]["beat_ms"], results["told"]["beat_each_ms"]
-    return int((math.sqrt(base**2 + 4 * each * 1000) - base) / (2 * each))
+    told = results["told"]
+    return float((1000 - told["sweep_ms"] / SWEEP_S) / (told["beat_ms"] + told["sweep_each_ms"] / SWEEP_S))
 
 
 def summary(results: Results) -> str:
@@ -76,10 +76,6 @@ def _limits(results: Results) -> Iterator[str]:
     yield (
         f"**The thread of Redis.** A chunk of 32 takes {ceiling['us']:,.0f} microseconds of it: one Redis does at most "
         f"{ceiling['seeds_per_s']:,.0f} seeds a second."
-    )
-    yield (
-        "**Heartbeats.** What they cost grows with the square of the number of workers: "
-        f"{most_workers(results):,} on one Redis keep it busy without a single seed."
     )
     yield (
         f"**The store.** {last['gpus']:,} GPUs with the demo model write {last['puts_per_s']:,} objects and "
@@ -125,7 +121,8 @@ def redis(results: Results) -> str:
     chunk = ceilings(results)[CHUNK]
     said = (
         f"Taking is {chunk['take'] / chunk['us']:.0%} of a chunk of 32: that much another broker would take off "
-        f"Redis.\nA message that comes to idle workers wakes them all, which takes {woken:.2f} ms of Redis each.\n"
+        f"Redis.\nHeartbeats alone keep one Redis busy from {most_workers(results):,.0f} workers on.\n"
+        f"A message that comes to idle workers wakes them all, which takes {woken:.2f} ms of Redis each.\n"
     )
     return "\n".join((_calls(results), _beats(results), _crowds(results), said))
 
@@ -151,12 +148,16 @@ def _bytes(results: Results, load: str) -> list[str]:
 
 
 def _beats(results: Results) -> str:
-    head = ["workers on one Redis", "a heartbeat, microseconds", "all, cores", "all, MB/s"]
+    head = ["workers on one Redis", "a heartbeat, microseconds", "a look after all", "all, cores", "all, MB/s"]
+    living = {(row["call"], row["workers"]): row for row in results["redis"]["living"]}
     rows = []
-    for row in results["redis"]["living"]:
-        workers = row["workers"]
-        cells = [f"{workers:,}", f"{row['cpu_us']:,.0f}", f"{row['cpu_us'] * workers / 1e6:.3f}"]
-        rows.append([*cells, f"{row['out_bytes'] * workers / 1e6:,.1f}"])
+    for call, workers in living:
+        if call == "beat":
+            beat, sweep = living["beat", workers], living["sweep", workers]
+            cores = together(beat["cpu_us"], sweep["cpu_us"], workers) / 1e6
+            said, seen = (row["in_bytes"] + row["out_bytes"] for row in (beat, sweep))
+            cells = [f"{workers:,}", f"{beat['cpu_us']:,.0f}", f"{sweep['cpu_us']:,.0f}", f"{cores:.4f}"]
+            rows.append([*cells, f"{together(said, seen, workers) / 1e6:,.2f}"])
     return table(head, rows)
 
 

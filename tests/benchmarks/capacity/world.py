@@ -16,7 +16,7 @@ import numpy as np
 import simpy
 
 from tests.benchmarks.capacity.queue import Message, Queue
-from worker.duties import BEAT_S
+from worker.duties import BEAT_S, SWEEP_S
 from worker.line import Line
 from worker.pipeline import HANDOVER_BATCHES
 from worker.service import BATCHES_IN_HAND
@@ -38,8 +38,9 @@ class RedisCosts:
     message_ms: Mapping[str, float]
     seed_ms: Mapping[str, float]
     beat_ms: float
-    beat_each_ms: float
-    """What a worker's heartbeat takes more for each worker that lives."""
+    sweep_ms: float
+    sweep_each_ms: float
+    """What a look after all workers takes more for each of them."""
 
     def of(self, call: str, messages: int = 1, seeds: int = 1) -> float:
         """Return what a call takes."""
@@ -156,6 +157,7 @@ class Redis:
         self.calls: dict[str, int] = {}
         self.workers = setup.devices * setup.workers
         self._host = host
+        self._sweep_due_ms = 0.0
 
     def run(self, call: str, seeds: int = 1, taken: Callable[[], list[Message]] | None = None) -> Steps:
         """Carry out a call, and return what it took from the queue."""
@@ -173,11 +175,14 @@ class Redis:
         return found
 
     def beat(self) -> Steps:
-        """Serve a worker's heartbeat."""
+        """Serve a worker's heartbeat, and its look after all workers if that is due."""
         costs = self.setup.costs.redis
         with self.thread.request() as turn:
             yield turn
-            yield from self._serve("beat", costs.beat_ms + costs.beat_each_ms * self.workers)
+            yield from self._serve("beat", costs.beat_ms)
+            if self.env.now >= self._sweep_due_ms:
+                self._sweep_due_ms = self.env.now + 1000 * SWEEP_S
+                yield from self._serve("sweep", costs.sweep_ms + costs.sweep_each_ms * self.workers)
 
     def _serve(self, call: str, ms: float) -> Steps:
         self.calls[call] = self.calls.get(call, 0) + 1
