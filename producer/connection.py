@@ -82,7 +82,7 @@ def connect(url: str, *, retries: int = RETRIES, decode: bool = True) -> redis.R
     options = {**connection_options(url, retries), "decode_responses": decode}
     with _checked_options(url):
         if sentinels:
-            options["retry"] = sentinel.patience(Retry) if retries else options["retry"]
+            options["retry"] = sentinel.Patience() if retries else options["retry"]
             client = redis.Redis.from_pool(sentinel.primary_pool(sentinels, **options))
         else:
             client = redis.Redis.from_url(url, **options)
@@ -100,7 +100,7 @@ def connect_async(url: str, *, most: int = MOST_CONNECTIONS) -> redis.asyncio.Re
     options = connection_options(url)
     options["retry"] = AsyncRetry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), RETRIES)
     if sentinels:
-        options["retry"] = sentinel.patience(AsyncRetry)
+        options["retry"] = sentinel.AsyncPatience()
     with _checked_options(url):
         pool: Any = (
             sentinel.primary_pool_async(sentinels, BoundedPrimaryPool, **options)

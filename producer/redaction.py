@@ -12,6 +12,8 @@ def redact(url: str) -> str:
     if not at:
         return place
     scheme, separator, user = head.partition("://")
+    if separator and "?" in user:  # the password may be on either side of the @
+        return f"{scheme}://***"
     return f"{scheme}://{user.partition(':')[0]}:***@{place}" if separator else f"***@{place}"
 
 

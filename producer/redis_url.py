@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qs, parse_qsl, urlencode, urlsplit, urlunsplit
 
 import redis
 
@@ -29,8 +29,18 @@ URL_OPTIONS = {
 SENTINEL_OPTIONS = {"service_name", "sentinel_username", "sentinel_password"}
 """Options that a URL of Sentinels may carry beside these."""
 
-HINT = "write redis://[user:password@]host:6379/0, or rediss:// for TLS; in a password write / ? # as %2F %3F %23"
-SENTINEL_HINT = "write sentinel://[user:password@]host1:26379,host2:26379,host3:26379/0?service_name=NAME"
+PLACE = re.compile(r"(\[[0-9A-Fa-f:.]+(%[\w.-]+)?\]|[\w.-]*)(:[0-9]+)?")
+"""One host, or an IPv6 address in brackets, and its port."""
+
+PATH = re.compile(r"(/[0-9]*)?")
+"""The path of a URL, which is the database."""
+
+BLANK = re.compile(r"[\s\x00-\x20\x7f]")
+"""What no part of a URL has, and the standard library removes from it without a word."""
+
+ESCAPES = "in a password write / ? # @ and blanks as %2F %3F %23 %40 %20"
+HINT = f"write redis://[user:password@]host:6379/0, rediss:// for TLS, or unix:///path; {ESCAPES}"
+SENTINEL_HINT = f"write sentinel://[user:password@]host1:26379,host2:26379,host3:26379/0?service_name=NAME; {ESCAPES}"
 RABBITMQ_HINT = (
     "is RabbitMQ, which cannot keep the record of what each worker holds: name a Redis or Valkey here; apps whose "
     "broker is RabbitMQ enqueue by producer.Client or the HTTP API (docs/services.md)"
@@ -46,7 +56,7 @@ class Sentinels:
 
     hosts: tuple[tuple[str, int], ...]
     service_name: str
-    url: str
+    url: str = field(repr=False)
     credentials: dict[str, str] = field(repr=False)
     """User and password by which the Sentinels themselves are asked."""
 
@@ -74,7 +84,7 @@ def normalize_url(url: str) -> str:
     normal = f"{SCHEMES.get(scheme, scheme)}://{rest}"
     if not _is_usable(normal):
         raise SettingsError(f"{_shown(url)} is not the URL of a Redis database: {HINT}")
-    _check_options(url, URL_OPTIONS)
+    _check_options(url, urlsplit(normal), URL_OPTIONS)
     return normal
 
 
@@ -91,15 +101,17 @@ def read_sentinels(url: str) -> Sentinels | None:
     credentials, at, places = rest[:end].rpartition("@")
     whole = f"{SENTINEL_SCHEMES[scheme]}://{credentials}{at}{places.partition(',')[0]}{rest[end:]}"
     try:
-        hosts, parts = tuple(_place(place) for place in places.split(",")), urlsplit(whole)
-    except ValueError as error:
-        raise SettingsError(f"{_shown(url)} does not name Sentinels ({error}): {SENTINEL_HINT}") from error
+        hosts, parts = tuple(_sentinel(place) for place in places.split(",")), urlsplit(whole)
+    except ValueError:
+        hosts = ()
+    if not hosts or "@" in credentials:  # the error would show the rest of a password as a port
+        raise SettingsError(f"{_shown(url)} does not name Sentinels: {SENTINEL_HINT}")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     service_name, *own = (options.pop(name, "") for name in ("service_name", "sentinel_username", "sentinel_password"))
     primary = urlunsplit(parts._replace(query=urlencode(options, safe="/")))
-    if not (service_name and _is_usable(primary)):
+    if not (service_name and not BLANK.search(service_name) and _is_usable(whole)):
         raise SettingsError(f"{_shown(url)} does not say what its Sentinels watch: {SENTINEL_HINT}")
-    _check_options(whole, URL_OPTIONS | SENTINEL_OPTIONS)
+    _check_options(url, urlsplit(whole), URL_OPTIONS | SENTINEL_OPTIONS)
     named = {name: text for name, text in zip(("username", "password"), own, strict=True) if text}
     return Sentinels(hosts, service_name, primary, named)
 
@@ -116,27 +128,48 @@ def _shown(url: str) -> str:
 
 def _is_usable(url: str) -> bool:
     """Return whether the client library takes the URL, and takes all of it."""
+    if BLANK.search(url) or "#" in url:
+        return False
     try:
         redis.connection.parse_url(url)  # type: ignore[no-untyped-call]
         parts = urlsplit(url)
-        (parts.hostname or "").encode("idna")
+        place = parts.netloc.rpartition("@")[2]
+        _place(place)
     except ValueError:
         return False
-    return parts.scheme == "unix" or bool(re.fullmatch(r"(/\d*)?", parts.path))
+    if "@" in parts.query:  # more likely of a password before it
+        return False
+    return (not place and len(parts.path) > 1) if parts.scheme == "unix" else bool(PATH.fullmatch(parts.path))
 
 
-def _check_options(url: str, known: set[str]) -> None:
-    if unknown := sorted(set(parse_qs(urlsplit(url).query, keep_blank_values=True)) - known):
+def _check_options(url: str, parts: SplitResult, known: set[str]) -> None:
+    """Refuse options that are unknown, or of which clients and Celery would each take another."""
+    names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
+    if unknown := sorted(set(names) - known):
         raise SettingsError(f"{_shown(url)} has the unknown option {unknown[0]!r}: use {', '.join(sorted(known))}")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise SettingsError(f"{_shown(url)} has the option {twice[0]!r} more than once: give it once")
+    if "@" in parts.netloc and (mixed := [name for name in names if name in ("username", "password")]):
+        raise SettingsError(
+            f"{_shown(url)} has a user or password before the @ and the option {mixed[0]!r}: give both in one way"
+        )
 
 
-def _place(text: str) -> tuple[str, int]:
-    """Return host and port.
+def _place(text: str) -> tuple[str, int | None]:
+    """Return host and port, as far as ``text`` has them.
 
     Raises:
-        ValueError: there is no host, or the port is none.
+        ValueError: it is something else.
     """
     parts = urlsplit(f"//{text}")
-    if not parts.hostname:
-        raise ValueError(f"no host in {text!r}")
-    return parts.hostname, parts.port or SENTINEL_PORT
+    if not PLACE.fullmatch(text) or parts.port == 0:
+        raise ValueError("not a host and a port")
+    (parts.hostname or "").encode("idna")
+    return parts.hostname or "", parts.port
+
+
+def _sentinel(text: str) -> tuple[str, int]:
+    host, port = _place(text)
+    if not host:
+        raise ValueError("no host")
+    return host, port or SENTINEL_PORT

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from contextlib import closing, suppress
 from typing import Any
 
@@ -25,14 +26,17 @@ from producer.redis_url import Sentinels
 TIMEOUT_S = 1.0
 """Seconds that one Sentinel has to answer before the next is asked."""
 
-RETRIES, LONGEST_PAUSE_S = 12, 2.0
-"""Attempts of a command after its first, and the longest pause between them: some 15 seconds, that failovers fit in."""
+PATIENCE_S, LONGEST_PAUSE_S = 15.0, 2.0
+"""Seconds for which a command is tried again, that failovers fit in, and the longest pause between two attempts."""
+
+MOST_RETRIES = 1000
+"""More attempts than there is time for."""
 
 LOOK_S = 1.0
 """Seconds after which a connection that is used asks again whether its server is the primary."""
 
 SPARED_S = 10.0
-"""The same after a look that took longer than that itself, as where a Sentinel does not answer."""
+"""The same after a look that was in vain and took longer than that, as where no Sentinel answers."""
 
 
 class Look:
@@ -43,9 +47,9 @@ class Look:
     def _is_due(self) -> bool:
         return time.monotonic() >= self._next_look
 
-    def _note_look(self, began: float) -> None:
+    def _note_look(self, began: float, *, was_in_vain: bool = False) -> None:
         now = time.monotonic()
-        self._next_look = now + (LOOK_S if now - began < LOOK_S else SPARED_S)
+        self._next_look = now + (SPARED_S if was_in_vain and now - began >= LOOK_S else LOOK_S)
 
 
 class Watching(Look, SentinelManagedConnection):
@@ -66,11 +70,11 @@ class Watching(Look, SentinelManagedConnection):
     def check_health(self) -> None:
         """Look, before a command, whether the primary is another; a Sentinel that does not know says nothing."""
         if self._is_due():
-            found, began = (self.host, self.port), time.monotonic()
+            found, began = None, time.monotonic()
             with suppress(ConnectionError, TimeoutError):
                 found = self.connection_pool.get_master_address()
-            self._note_look(began)
-            if found != (self.host, self.port):
+            self._note_look(began, was_in_vain=found is None)
+            if found not in (None, (self.host, self.port)):
                 self.disconnect()  # type: ignore[no-untyped-call]
                 raise ConnectionError("another server is the primary now")
         super().check_health()  # type: ignore[no-untyped-call]
@@ -98,11 +102,11 @@ class AsyncWatching(Look, asynchronous.SentinelManagedConnection):
     async def check_health(self) -> None:
         """Look, before a command, whether the primary is another; see :meth:`Watching.check_health`."""
         if self._is_due():
-            found, began = (self.host, self.port), time.monotonic()
+            found, began = None, time.monotonic()
             with suppress(ConnectionError, TimeoutError):
                 found = await self.connection_pool.get_master_address()
-            self._note_look(began)
-            if found != (self.host, self.port):
+            self._note_look(began, was_in_vain=found is None)
+            if found not in (None, (self.host, self.port)):
                 await self.disconnect()
                 raise ConnectionError("another server is the primary now")
         await super().check_health()  # type: ignore[no-untyped-call]
@@ -149,9 +153,44 @@ def _nobody_knows(service_name: str, error: ConnectionError) -> ConnectionError:
     return ConnectionError(f"no Sentinel names a living primary {service_name!r}{reasons and f': {reasons}'}")
 
 
-def patience(kind: type[Any]) -> Any:
-    """Return how a command is tried again while there is no primary; ``kind`` is the library's class for that."""
-    return kind(ExponentialWithJitterBackoff(base=0.05, cap=LONGEST_PAUSE_S), RETRIES)
+class Patience(Retry):
+    """How a command is tried again while there is no primary: until it took so long, however long an attempt takes."""
+
+    def __init__(self) -> None:
+        super().__init__(_pauses(), MOST_RETRIES)
+
+    def call_with_retry(self, do: Any, fail: Callable[..., Any], *rest: Any, **options: Any) -> Any:
+        """Call, and again after errors, of which ``fail`` is told first, as with the library's own."""
+        end = time.monotonic() + PATIENCE_S
+
+        def fail_in_time(error: Exception, *count: int) -> None:
+            fail(error, *count)
+            if time.monotonic() >= end:
+                raise error
+
+        return super().call_with_retry(do, fail_in_time, *rest, **options)
+
+
+class AsyncPatience(AsyncRetry):
+    """The same for asyncio."""
+
+    def __init__(self) -> None:
+        super().__init__(_pauses(), MOST_RETRIES)
+
+    async def call_with_retry(self, do: Any, fail: Callable[..., Any], *rest: Any, **options: Any) -> Any:
+        """Call, and again after errors; see :meth:`Patience.call_with_retry`."""
+        end = time.monotonic() + PATIENCE_S
+
+        async def fail_in_time(error: Exception, *count: int) -> None:
+            await fail(error, *count)
+            if time.monotonic() >= end:
+                raise error
+
+        return await super().call_with_retry(do, fail_in_time, *rest, **options)
+
+
+def _pauses() -> ExponentialWithJitterBackoff:
+    return ExponentialWithJitterBackoff(base=0.05, cap=LONGEST_PAUSE_S)
 
 
 def primary_pool(sentinels: Sentinels, **options: Any) -> Any:

@@ -32,6 +32,8 @@ class WatchedBench(Bench):
     def start_valkey(self) -> None:
         """Start primary, replica and Sentinel; returns when the replica has what the primary has."""
         super().start_valkey()
+        with plain(self.valkey) as client:
+            client.config_set("repl-diskless-sync-delay", 0)  # it waits five seconds for more replicas
         self.replica = start_valkey(self.folder / "replica", self.folder)
         with plain(self.replica) as client:
             client.replicaof("127.0.0.1", self.valkey.port)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from celery.worker import control
+from kombu.serialization import dumps
 
 from producer.errors import SettingsError
 from worker.app import build_app, celery_url
+from worker.queue.control import RemoteControl
 from worker.queue.events import node_name
 from worker.queue.ledger import Ledger
 from worker.queue.transport import Transport
@@ -41,6 +45,23 @@ def test_every_url_has_the_form_that_celery_takes(url: str, wanted: str) -> None
     assert connection.get_transport_cls() is Transport
     assert "p@" not in connection.as_uri(), "passwords are not shown"
     app.close()
+
+
+def test_what_a_monitor_is_told_of_sentinels_has_no_password_and_can_be_sent() -> None:
+    url = "sentinel://mill:hush@h:1,i:2/0?service_name=s&sentinel_password=rush"
+    app = build_app(WorkerSettings.load(redis_url=url), NO_LEDGER, int)
+    with app.connection_for_read() as connection:
+        info = connection.info()
+    info.pop("password")  # as Celery does
+    controller = SimpleNamespace(stats=lambda: {"broker": info})
+    state = SimpleNamespace(app=app, consumer=SimpleNamespace(controller=controller))
+    remote = RemoteControl(SimpleNamespace(id="w", held=0, limit=1), int, int)  # type: ignore[arg-type]
+    told = [control.conf(state), control.report(state), remote.stats(state)]
+    app.close()
+    text = dumps(told, serializer="json")[2]
+    assert "socket_timeout" in text
+    assert "hush" not in text
+    assert "rush" not in text
 
 
 def test_options_of_tls_in_a_url_are_kept() -> None:

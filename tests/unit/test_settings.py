@@ -102,6 +102,15 @@ def test_valkey_urls_are_redis_urls(url: str, normal: str) -> None:
         "redis://h/0?protocol=9",
         "rediss://h/0?ssl_cert_reqs=bogus",
         "redis://b\u00fccher..x/0",
+        "redis://h1,h2:6379/0",
+        "redis://h :6379/0",
+        "redis://h%20:6379/0",
+        "redis://h:0/0",
+        "redis://h:6379/0\n",
+        "redis://:26379#x@h",
+        "redis://u:12?password=x@h:6379",
+        "unix://tmp/x.sock",
+        "unix://",
     ],
 )
 def test_a_url_of_something_else_is_refused(url: str) -> None:
@@ -148,6 +157,14 @@ def test_sentinels_lead_to_the_primary_with_all_else_that_the_url_says(
         "sentinel://[::1/0?service_name=s",
         "sentinel://h/abc?service_name=s",
         "sentinel://h/0?service_name=s&colour=1",
+        "sentinel://h, i/0?service_name=s",
+        "sentinel://h:0/0?service_name=s",
+        "sentinel://h,i:0/0?service_name=s",
+        "sentinel://h,b\u00fccher..x/0?service_name=s",
+        "sentinel://u:p@h,u:p@i/0?service_name=s",
+        "sentinel://h/0?service_name=s%0A",
+        "sentinel://h/0?service_name=a+b",
+        "sentinel://h/0?service_name=s#i",
         "sentinels://h/0?service_name=s&ssl_cert_reqs=bogus",
     ],
 )
@@ -155,6 +172,35 @@ def test_a_url_that_does_not_name_sentinels_or_what_they_watch_is_refused(url: s
     for function in (connect, connect_async):
         with pytest.raises(SettingsError, match="SEEDMILL_REDIS_URL"):
             function(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("redis://mill@h/0?password=hush", "before the @ and the option 'password': give both in one way"),
+        ("redis://:hush@h/0?username=mill", "before the @ and the option 'username'"),
+        ("unix://:hush@/run/x?username=mill", "before the @ and the option 'username'"),
+        ("sentinel://mill@h/0?service_name=s&password=hush", "before the @ and the option 'password'"),
+        ("redis://h?password=hush&password=rush", "the option 'password' more than once"),
+        ("redis://h?db=1&db=", "the option 'db' more than once"),
+        ("sentinel://h?service_name=s&service_name=t", "the option 'service_name' more than once"),
+    ],
+)
+def test_what_clients_and_celery_would_read_differently_is_refused(url: str, words: str) -> None:
+    with pytest.raises(SettingsError, match=words) as caught:
+        normalize_url(url)
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("mark", list("/?#"))
+@pytest.mark.parametrize("form", ["redis://u:{}@h:1/0", "valkeys://:{}@h", "sentinel://u:{}@h:1,i:2/0?service_name=s"])
+@pytest.mark.parametrize(("start", "end"), [("hush", "rush"), ("4711", "rush"), ("4711", "rush=1"), ("4711", "8391")])
+def test_no_part_of_a_password_that_is_not_escaped_is_shown(form: str, mark: str, start: str, end: str) -> None:
+    with pytest.raises(SettingsError, match="%2F %3F %23") as caught:
+        normalize_url(form.format(f"{start}{mark}{end}"))
+    told = f"{caught.value} {caught.value.__context__}"
+    assert start not in told
+    assert end not in told
 
 
 @pytest.mark.parametrize("url", ["amqp://u:hush@h:5672//", "amqps://h", "pyamqp://h"])
@@ -199,6 +245,8 @@ def test_a_password_in_an_endpoint_is_not_shown(text: str, shown: str) -> None:
         ("redis://me:hu@sh@h:1/0", "redis://me:***@h:1/0"),
         ("redis://:hu/sh@h:1/0", "redis://:***@h:1/0"),
         ("redis://h:1/0?password=hush", "redis://h:1/0"),
+        ("redis://h:1/0?password=hu@sh", "redis://***"),
+        ("redis://me:hu?sh@h:1/0", "redis://***"),
         ("me:hush@h:1", "***@h:1"),
         ("redis:/me:hush@h", "***@h"),
         ("redis:me:hush@h", "***@h"),

@@ -22,6 +22,9 @@ log = structlog.get_logger(__name__)
 
 Answer = dict[str, Any]
 
+PLAIN = (str, int, float, list)
+"""Options of the transport that are told; the others are objects, which an answer cannot carry."""
+
 MOST_IDS = 1000
 """Ids in one command: each is a call of Redis, in the thread that takes messages."""
 
@@ -65,7 +68,7 @@ class RemoteControl:
         """Return Celery's statistics, and what this worker holds."""
         found: Answer = state.consumer.controller.stats()
         broker = dict(found["broker"])
-        told = {k: v for k, v in broker["transport_options"].items() if not isinstance(v, Ledger | Callable)}
+        told = {name: value for name, value in broker["transport_options"].items() if isinstance(value, PLAIN)}
         broker["transport_options"] = told
         ours = {"worker": self._ledger.id, "held": self._ledger.held, "most_held": self._ledger.limit}
         return {**found, "broker": broker, "seedmill": ours}
