@@ -45,9 +45,11 @@ class Verdict(StrEnum):
     CANCELED = "canceled"
     EXPIRED = "expired"
     UNKNOWN = "unknown"
-    """The job has no such chunk."""
+    """The job has no such chunk, or is in another queue."""
     GONE = "gone"
     """The worker was taken for dead and its messages were given back."""
+    OTHER = "other"
+    """The job was begun with another model: the chunk fails, so that no job has results of two."""
 
 
 @dataclass(frozen=True, slots=True)

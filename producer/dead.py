@@ -32,7 +32,7 @@ from producer.records import TOMBSTONE_S
 
 KEYS = (DEAD_KEY, DEAD_INDEX_KEY)
 
-OTHER_MODEL = -3
+OTHER_MODEL, NO_QUEUE = -3, -4
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def check_replay(letter: DeadLetter, answer: int) -> None:
 
     Raises:
         DeadLetterNotFound: somebody was quicker.
-        ReplayRefused: the job has expired, was cancelled, or was begun with another model.
+        ReplayRefused: the job has expired, was cancelled, or was begun with another model, or there is no such queue.
     """
     if answer == 0:
         raise DeadLetterNotFound(letter.id)
@@ -140,6 +140,11 @@ def check_replay(letter: DeadLetter, answer: int) -> None:
         raise ReplayRefused(
             f"dead letter {letter.id!r}: queue {letter.queue!r} has another model by now than the one that began "
             f"its job {letter.job_id}: bring that back, or submit the seeds as a new job"
+        )
+    if answer == NO_QUEUE:
+        raise ReplayRefused(
+            f"dead letter {letter.id!r}: queue {letter.queue!r} is not known, since no worker has served it, or it was "
+            f"forgotten: start a worker with SEEDMILL_QUEUE={letter.queue}"
         )
     if answer < 0:
         state = "has expired" if answer == -1 else "was canceled"

@@ -27,7 +27,11 @@ from producer.contract import (
 from producer.errors import QueueUnknown, SettingsError
 from producer.lua import SCRIPTS, Call
 
-SERVED = -1
+REFUSALS = {
+    -1: "workers: stop them first",
+    -2: "jobs that have not ended, or messages: cancel them first, or wait",
+    -3: "messages that a worker held which is gone: start one, which gives them back",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +135,7 @@ def check_forgotten(name: str, answer: int) -> None:
     if answer == 0:
         raise QueueUnknown(name)
     if answer < 0:
-        what, advice = ("workers", "stop them") if answer == SERVED else ("jobs that have not ended", "cancel them")
-        raise SettingsError(f"queue {name!r} has {what}: {advice} first, or wait; it is not forgotten")
+        raise SettingsError(f"queue {name!r} has {REFUSALS[answer]}; it is not forgotten")
 
 
 def parse_queue_status(answer: Sequence[Any]) -> QueueStatus:

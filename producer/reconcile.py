@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
@@ -82,13 +82,14 @@ def reconcile(client: redis.Redis, *, settle_s: float = SETTLE_S) -> Reconciliat
     """Look through all jobs that have not ended; ``client`` decodes replies to text."""
     jobs, forgotten = active_jobs(client)
     extents, tenants = _extents(client, jobs)
-    found = _find(client, tenants)
-    republished = _mend_tickets(client, extents, found)
+    queues = _queues(client, jobs)
+    found = _find(client, queues, tenants)
+    republished = _mend_tickets(client, queues, extents, found)
     missing = _missing(client, extents, found)
     if missing:
         time.sleep(settle_s)
         again = {one.job_id: extents[one.job_id] for one in missing}
-        missing &= _missing(client, again, _find(client, found.tenants))
+        missing &= _missing(client, again, _find(client, queues, found.tenants))
     republished += sum(_republish(client, one) for one in sorted(missing, key=lambda m: (m.job_id, m.chunk)))
     _run(client, records.count_backlog())
     return Reconciliation(len(jobs), republished, forgotten)
@@ -158,12 +159,11 @@ def _missing(client: redis.Redis, extents: Extents, found: Found) -> set[Missing
     return missing
 
 
-def _mend_tickets(client: redis.Redis, extents: Extents, found: Found) -> int:
+def _mend_tickets(client: redis.Redis, queues: Sequence[QueueKeys], extents: Extents, found: Found) -> int:
     """Put right the tickets that seem to be missing or left over, and the counts that seem wrong.
 
     Whether they are is looked at again in the step that mends them. Returns the chunks that were lost.
     """
-    queues = _queues(client)
     behind = {job: (queue.name, count) for queue in queues for job, count in _behind(client, queue).items()}
     turns = {name for name in behind if name.startswith(TURN_PREFIX)}
     counts = {job: count for job, (_, count) in behind.items() if job not in turns}
@@ -182,10 +182,11 @@ def _mend_tickets(client: redis.Redis, extents: Extents, found: Found) -> int:
     return republished
 
 
-def _queues(client: redis.Redis) -> list[QueueKeys]:
-    """Return the queues that there are."""
+def _queues(client: redis.Redis, jobs: list[str]) -> list[QueueKeys]:
+    """Return the queues that there are, also those that only jobs know."""
     connection: Any = client
-    return [queue_keys(name) for name in sorted({DEFAULT_QUEUE, *connection.hkeys(QUEUES_KEY)})]
+    named = {queue for _, (queue,) in _fields(client, jobs, "queue") if queue}
+    return [queue_keys(name) for name in sorted({DEFAULT_QUEUE, *named, *connection.hkeys(QUEUES_KEY)})]
 
 
 def _behind(client: redis.Redis, queue: QueueKeys) -> dict[str, int]:
@@ -194,14 +195,13 @@ def _behind(client: redis.Redis, queue: QueueKeys) -> dict[str, int]:
     return {name: int(count) for key in queue.behind for name, count in connection.hgetall(key).items()}
 
 
-def _find(client: redis.Redis, tenants: set[str]) -> Found:
+def _find(client: redis.Redis, queues: Sequence[QueueKeys], tenants: set[str]) -> Found:
     """Read everything that waits, and then what is held, since that is the way that messages go.
 
     Lists of tenants are read that are given, or have a turn.
     """
     connection: Any = client
     found = Found(set(), {}, set(tenants))
-    queues = _queues(client)
     for queue in queues:
         for lane in queue.lanes:
             for page in _pages(client, lane):

@@ -16,7 +16,7 @@ from producer.attempts import Start, Verdict
 from producer.contract import MAX_ATTEMPTS, SeedStatus
 from producer.errors import QueueError
 from producer.message import SeedResult
-from worker.errors import GivenBack, InvalidMessage, SeedKillsWorker
+from worker.errors import GivenBack, InvalidMessage, OtherModel, SeedKillsWorker
 from worker.monitoring import metrics
 from worker.monitoring.report import Report, note
 from worker.monitoring.tracing import OFF, Traces
@@ -82,9 +82,11 @@ class ChunkRunner:
         if start.verdict is Verdict.UNKNOWN:
             message = delivery.message
             part = f"chunk={message.chunk} with {len(message.seeds)} seeds"
-            raise InvalidMessage(f"{part} is none of job {message.job_id}: use the seedmill client")
+            raise InvalidMessage(f"{part} is none of job {message.job_id} in this queue: use the seedmill client")
         if start.verdict is Verdict.GONE:
             raise GivenBack("this worker was taken for dead, and another has the message")
+        if start.verdict is Verdict.OTHER:
+            return self._fail(delivery, start)
         if start.verdict is not Verdict.RUN:
             self._drop(delivery, start.verdict)
             return None
@@ -108,6 +110,17 @@ class ChunkRunner:
             value = self._recorder.finish(delivery, results, start.deaths + start.failures + 1)
         log.info("chunk finished", action="chunk_finished", succeeded=value["succeeded"], failed=value["failed"])
         return value
+
+    def _fail(self, delivery: Delivery, start: Start) -> dict[str, Any]:
+        """Fail a chunk of a job that was begun with another model: its dead letter can be replayed to that."""
+        message = delivery.message
+        error = OtherModel(
+            f"job {message.job_id} was begun with another model than its queue has now: bring that back and replay "
+            "this, or submit the seeds as a new job"
+        )
+        log.error("chunk failed, not run", action="chunk_of_other_model", error=str(error))
+        results = [SeedResult.failure(seed, error) for seed in message.seeds]
+        return self._recorder.finish(delivery, results, start.deaths + start.failures)
 
     def _is_dropped(self, delivery: Delivery, verdict: Verdict) -> bool:
         """Drop what was revoked or has expired, unless it was begun: then it is cancelled, or too late to expire."""

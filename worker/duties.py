@@ -50,16 +50,22 @@ def heartbeat(ledger: Ledger, facts: Callable[[], Mapping[str, Any]], lost: Call
     Calls ``lost`` if its queue has another model by now.
     """
 
-    def beat() -> None:
-        try:
-            ledger.beat(facts())
-        except QueueTaken as error:
-            log.critical("the queue is another model's", action="queue_lost", error=str(error))
-            lost()
-            return
-        ledger.sweep(SWEEP_S)
+    def turn() -> None:
+        if beat(ledger, facts, lost):
+            ledger.sweep(SWEEP_S)
 
-    return Routine("heartbeat", BEAT_S, beat)
+    return Routine("heartbeat", BEAT_S, turn)
+
+
+def beat(ledger: Ledger, facts: Callable[[], Mapping[str, Any]], lost: Callable[[], object]) -> bool:
+    """Say that this worker lives; calls ``lost`` and returns ``False`` if its queue has another model by now."""
+    try:
+        ledger.beat(facts())
+    except QueueTaken as error:
+        log.critical("the queue is another model's", action="queue_lost", error=str(error))
+        lost()
+        return False
+    return True
 
 
 def heartbeat_file(heartbeat: Heartbeat) -> Routine:

@@ -18,6 +18,7 @@ SeedmillError
     |   `-- ObjectMissing
     |-- GivenBack               the work stops here unfinished and goes back to the queue
     |   `-- StorageSilent       because the object store has not answered any more
+    |-- OtherModel              the job was begun with another model than its queue has now
     |-- SeedKillsWorker         workers died each time that they tried this seed
     |-- MalformedMessage        a text in the queue that is no message for our task
     `-- InvalidMessage          a Celery message that is not a chunk of seeds
@@ -90,6 +91,10 @@ class GivenBack(WorkerError):
 
 class StorageSilent(GivenBack):
     """The object store has not answered anything for as long as a seed waits for it."""
+
+
+class OtherModel(WorkerError):
+    """The job was begun with another model than its queue has now."""
 
 
 class SeedKillsWorker(WorkerError):

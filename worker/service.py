@@ -275,8 +275,8 @@ class Service:
                 lambda: self._pipeline.device_busy_s, self.settings.device_timeout_s, bark=self._device_hangs
             ),
         ]
-        with suppress(redis.RedisError):
-            self._ledger.beat(told())  # first, so that from the first message on its end would be seen
+        with suppress(redis.RedisError):  # first, so that from the first message on its end would be seen
+            duties.beat(self._ledger, told, lost=self._queue_is_lost)
         for routine in self._routines:
             routine.start()
         self._windows.serving()

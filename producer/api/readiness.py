@@ -51,5 +51,6 @@ async def _redis(connection: Connection) -> Seen:
 
 
 async def _worker(workers: Workers) -> Seen:
-    count = len((await workers.status()).workers)
-    return (True, None) if count else (False, "no worker is seen: start one with python -m worker run")
+    if await workers.own():
+        return True, None
+    return False, f"no worker of queue {workers.queue!r} is seen: start one with python -m worker run"

@@ -44,7 +44,7 @@ class Workers:
 
     def __init__(self, connection: Connection, queue: str = DEFAULT_QUEUE) -> None:
         self._connection = connection
-        self._queue = queue
+        self.queue = queue
         self._status = Remembered(self._look)
         self._noted = ""
 
@@ -53,8 +53,12 @@ class Workers:
         return await self._status.get()
 
     async def any(self) -> bool:
-        """Whether a worker lives."""
+        """Whether a worker lives, of whatever queue."""
         return bool((await self.status()).workers)
+
+    async def own(self) -> bool:
+        """Whether a worker of the queue lives to which jobs go that name none."""
+        return bool((await self.status()).workers_of(self.queue))
 
     async def model(self) -> str | None:
         """Return the model of the queue, also while no worker lives; ``None`` before any has.
@@ -75,8 +79,8 @@ class Workers:
         return status
 
     def _model_in(self, status: QueueStatus) -> str | None:
-        figures = status.queues.get(self._queue)
-        return (figures and figures.model_id) or newest_model(status.workers_of(self._queue))
+        figures = status.queues.get(self.queue)
+        return (figures and figures.model_id) or newest_model(status.workers_of(self.queue))
 
 
 def newest_model(workers: Sequence[Mapping[str, Any]]) -> str | None:

@@ -4,7 +4,7 @@
 -- Returns of each queue its name, its model or '', messages waiting in each lane, messages held by workers, what the live
 -- workers say of themselves, and the seeds that have not ended; then active jobs, the milliseconds since the oldest of
 -- them was made or -1, dead letters. A ticket is as many messages as its job has chunks that are not sent yet; a job whose
--- record has expired counts as active until the reconciler comes by.
+-- record has expired counts as active until the reconciler comes by. Queues that only jobs know are among them.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local active = redis.call('ZCARD', KEYS[2])
@@ -37,9 +37,16 @@ end
 
 local left = tonumber(redis.call('HGET', KEYS[4], 'seeds') or 0)
 local queues = {}
+local backlog, names = redis.call('HGETALL', '@BACKLOG_QUEUES_KEY@'), {}
 for _, queue in ipairs(redis.call('HKEYS', KEYS[1])) do
+  names[queue] = 0
+end
+for place = 1, active > 0 and #backlog or 0, 2 do
+  local seeds = tonumber(backlog[place + 1])
+  names[backlog[place]] = (seeds > 0 or names[backlog[place]]) and seeds or nil
+end
+for queue, seeds in pairs(names) do
   if not is_default(queue) then
-    local seeds = tonumber(redis.call('HGET', '@BACKLOG_QUEUES_KEY@', queue) or 0)
     queues[#queues + 1] = look(queue, seeds)
     left = left - seeds
   end

@@ -4,9 +4,14 @@
 -- be written, queues. ARGV: id of the letter, message, queue, job id or '' for a message that was no chunk, chunk,
 -- tombstone ms, number of the lane.
 -- Returns 1 if it was enqueued, 0 if there is no such letter, -1 if its job has expired (also if another has its id now),
--- -2 if it was cancelled, -3 if the queue has another model by now than the one that the job was begun with.
+-- -2 if it was cancelled, -3 if the queue has another model by now than the one that the job was begun with, -4 if the
+-- queue is not known (any more).
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then
   return 0
+end
+local served = redis.call('HGET', KEYS[9], ARGV[3])
+if not served and not is_default(ARGV[3]) then
+  return -4
 end
 if ARGV[4] ~= '' then
   local time = redis.call('TIME')
@@ -18,7 +23,6 @@ if ARGV[4] ~= '' then
   elseif status == 'canceled' then
     return -2
   end
-  local served = redis.call('HGET', KEYS[9], ARGV[3])
   if model and served and served ~= '@MIXED@' and served ~= model then
     return -3
   end

@@ -5,8 +5,9 @@
 -- those of its seeds that should be published already, between commas; 1 if all are to be computed nevertheless; the
 -- trace context that its job was submitted in, or ''; and whose job it is, or ''.
 -- 'run'; 'suspect': an earlier attempt ended without a word, so ask again once nothing else is at work; 'done',
--- 'canceled', 'expired': it is not to be run; 'unknown': the message is none of that job's; 'gone': the worker does not
--- hold the message any more, or its queue has another model by now.
+-- 'canceled', 'expired': it is not to be run; 'unknown': the message is none of that job's, or not of this queue; 'gone':
+-- the worker does not hold the message any more, or its queue has another model by now; 'other': its job was begun with
+-- another model, so it is begun in order to be failed.
 -- KEYS: job record, chunk facts, seeds, active jobs, messages held, workers, queues.
 -- ARGV: job id, chunk, seeds in the chunk, adopt ('1' or '0'), alone ('1' or '0'), lifetime ms, tombstone ms, packed
 -- seeds, delivery, its tag, prefix of the messages held, prefix of the sets of published seeds, seeds in a set, queue,
@@ -42,8 +43,10 @@ if redis.call('EXISTS', KEYS[1]) == 0 then
   changed(ARGV[1], 0, now)
 end
 local chunk, size = ARGV[2], tonumber(ARGV[3])
-local status, expires, ttl, total, chunk_size, force, trace, tenant = unpack(redis.call('HMGET', KEYS[1],
-  'status', 'expires_ms', 'ttl_ms', 'total', 'chunk_size', 'force', 'trace', 'tenant'))
+local status, expires, ttl, total, chunk_size, force, trace, tenant, queue, model = unpack(redis.call('HMGET', KEYS[1],
+  'status', 'expires_ms', 'ttl_ms', 'total', 'chunk_size', 'force', 'trace', 'tenant', 'queue', 'model_id'))
+local other = model and model ~= ARGV[15]
+local begin = other and served ~= '@MIXED@' and 'other' or 'run'
 local fact, by, open, failures, deliveries, condemned, at = unpack(redis.call('HMGET', KEYS[2], chunk, chunk .. ':by',
   chunk .. ':open', chunk .. ':failures', chunk .. ':deliveries', chunk .. ':condemned', chunk .. ':at'))
 open, failures, deliveries = tonumber(open or 0), tonumber(failures or 0), tonumber(deliveries or 0)
@@ -66,7 +69,8 @@ local function answer(verdict)
   return {verdict, runs and open - 1 or open, failures, deliveries, condemned or '', seed or '',
     runs and published() or '', force == '1' and 1 or 0, trace or '', tenant or ''}
 end
-if size ~= math.min(tonumber(chunk_size), total - chunk * chunk_size) then
+if size ~= math.min(tonumber(chunk_size), total - chunk * chunk_size)
+  or lane_key(queue, 0) ~= lane_key(ARGV[14], 0) then
   return answer('unknown')
 elseif fact and fact ~= 'running' and fact ~= 'dropped' then
   return answer('done')
@@ -75,8 +79,8 @@ elseif status == 'canceled' then
 elseif now >= tonumber(expires) then
   return answer('expired')
 elseif fact == 'running' and by == ARGV[9] then
-  return answer('run')
-elseif open > 0 and ARGV[5] == '0' then
+  return answer(begin)
+elseif open > 0 and ARGV[5] == '0' and begin == 'run' then
   return answer('suspect')
 end
 open, deliveries = open + 1, deliveries + 1
@@ -97,5 +101,8 @@ if status == 'queued' then
     redis.call('HSET', KEYS[1], 'model_id', served)
   end
 end
+if other and begin == 'run' then -- of several from now on
+  redis.call('HDEL', KEYS[1], 'model_id')
+end
 changed(ARGV[1], before, now, nil, status == 'queued' and 'running' or nil)
-return answer('run')
+return answer(begin)

@@ -16,8 +16,12 @@ from producer.dead import DeadLetter
 from producer.message import ChunkMessage, encode_celery_result
 from producer.queue_keys import queue_keys
 from tests.integration.conftest import message_in
+from worker.chunk import ChunkRunner
 from worker.local.stack import Endpoints
+from worker.queue.gate import Gate
 from worker.queue.ledger import Ledger, Taken
+from worker.results import Delivery, Recorder
+from worker.running import Running
 
 OLD, NEW = "old-0123456789abcdef", "new-0123456789abcdef"
 V2 = queue_keys("v2")
@@ -68,6 +72,12 @@ class Workers:
         ending = Ending(len(message.seeds) - failed, failed, text, letter, model)
         assert self.client._run(attempts.finish_chunk(message, ending, held=ledger.key, tag=taken.tag, ttl_s=60)) == 1
         ledger.settled(taken.tag)
+
+    def run(self, ledger: Ledger, taken: Taken, model: str) -> dict[str, Any] | None:
+        """Do with a message what a worker does that must not get so far as to compute anything."""
+        recorder = Recorder(self.redis, self.url, ttl_s=60, held=ledger.key, model_id=model, queue=ledger.queue.name)
+        mill: Any = None
+        return ChunkRunner(mill, recorder, Gate(), Running()).run(Delivery(message_in(taken.text), taken.tag))
 
     def known(self, queue: str = "v2", model: str = NEW) -> None:
         """Let a worker have served a queue once."""

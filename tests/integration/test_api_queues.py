@@ -77,6 +77,20 @@ def test_status_and_queue_tell_of_each_queue(quiet: Endpoints, store: ObjectStor
     run(main)
 
 
+def test_the_service_is_ready_once_a_worker_of_its_own_queue_lives(quiet: Endpoints, store: ObjectStore) -> None:
+    pretend(quiet, "default", OLD)
+    pretend(quiet, "v2", NEW, lives=False)
+
+    async def main() -> None:
+        async with asking(api_settings(quiet)) as api:
+            assert (await api.get("/readyz")).json()["checks"]["worker"]["ok"] is True
+        async with asking(api_settings(quiet, queue="v2")) as api:
+            seen = (await api.get("/readyz")).json()["checks"]["worker"]
+            assert (seen["ok"], "no worker of queue 'v2' is seen" in seen["detail"]) == (False, True)
+
+    run(main)
+
+
 def test_without_a_model_that_of_the_services_queue_is_meant(
     quiet: Endpoints, store: ObjectStore, monkeypatch: Any
 ) -> None:

@@ -13,11 +13,14 @@ from producer.contract import (
     QUEUES_KEY,
     JobStatus,
     Priority,
+    job_key,
 )
 from producer.errors import ReplayRefused
 from producer.queue_keys import queue_keys
+from tests.integration.conftest import message_in
 from tests.integration.queues import NEW, OLD, V2, Workers
-from worker.errors import QueueTaken
+from worker import duties
+from worker.errors import InvalidMessage, QueueTaken
 from worker.local.stack import Endpoints
 
 
@@ -72,9 +75,9 @@ def test_a_job_that_is_half_done_keeps_only_its_own_queue(workers: Workers) -> N
 
 
 def test_mixed_models_serve_one_queue_where_that_is_wanted(workers: Workers) -> None:
-    old, new = workers.open(OLD), workers.open(MIXED)
+    one, other = workers.open(MIXED), workers.open(MIXED)
     workers.client.submit(range(4), job_id="both")
-    for ledger, model in ((old, OLD), (new, NEW)):
+    for ledger, model in ((one, OLD), (other, NEW)):
         (taken,) = ledger.take()
         workers.finish(ledger, taken, model)
     job = workers.client.get("both")
@@ -82,6 +85,94 @@ def test_mixed_models_serve_one_queue_where_that_is_wanted(workers: Workers) -> 
     assert workers.client.queue().queues[DEFAULT_QUEUE].model_id is None
     with pytest.raises(QueueTaken, match="several models"):
         workers.open(OLD)
+
+
+def test_mixed_models_are_refused_while_one_model_serves_or_has_begun_a_job(workers: Workers) -> None:
+    old = workers.open(OLD)
+    workers.client.submit(range(4), job_id="half")
+    (taken,) = old.take()
+    workers.finish(old, taken, OLD)
+    with pytest.raises(QueueTaken, match=f"for several models.*1 worker with model {OLD}"):
+        workers.open(MIXED)
+    old.leave()
+    with pytest.raises(QueueTaken, match=f"job half was begun with model {OLD}"):
+        workers.open(MIXED)
+
+
+def test_a_job_of_one_model_that_comes_to_a_queue_of_several_tells_none_any_more(workers: Workers) -> None:
+    old = workers.open(OLD)
+    workers.client.submit(range(4), job_id="half")
+    (taken,) = old.take()
+    workers.finish(old, taken, OLD)
+    workers.redis.hset(QUEUES_KEY, DEFAULT_QUEUE, MIXED)
+    (taken,) = old.take()
+    workers.finish(old, taken, NEW)
+    assert workers.client.get("half").model_id is None
+
+
+def test_a_chunk_of_a_job_that_another_model_began_fails_and_its_letter_goes_back_to_that(workers: Workers) -> None:
+    old = workers.open(OLD)
+    workers.client.submit(range(4), job_id="half")
+    (taken,) = old.take()
+    workers.finish(old, taken, OLD)
+    old.leave()
+    workers.redis.hset(QUEUES_KEY, DEFAULT_QUEUE, NEW)  # whatever the reason
+    new = workers.open(NEW)
+    (taken,) = new.take()
+    value = workers.run(new, taken, NEW)
+    assert value is not None
+    assert value["failed"] == 2
+    new.settled(taken.tag)
+    job = workers.client.get("half")
+    assert (job.status, job.model_id) == (JobStatus.FAILED, OLD)
+    (letter,) = workers.client.dead_letters()
+    assert "begun with another model than its queue has now" in letter.failures[0]["message"]
+    with pytest.raises(ReplayRefused, match="another model"):
+        workers.client.replay(letter.id)
+    new.leave()
+    old = workers.open(OLD)
+    workers.client.replay(letter.id)
+    (taken,) = old.take()
+    workers.finish(old, taken, OLD)
+    assert workers.client.get("half").status is JobStatus.SUCCEEDED
+
+
+def test_a_message_of_a_job_of_another_queue_is_not_run(workers: Workers) -> None:
+    workers.known("v2", NEW)
+    workers.client.submit([1], job_id="j")
+    old, new = workers.open(OLD), workers.open(NEW, "v2")
+    (taken,) = old.take()
+    workers.redis.lpush(V2.celery, message_in(taken.text).encode("v2"))
+    (stray,) = new.take()
+    with pytest.raises(InvalidMessage, match="none of job j in this queue"):
+        workers.run(new, stray, NEW)
+    workers.finish(old, taken, OLD)
+    assert (workers.client.get("j").status, workers.client.get("j").model_id) == (JobStatus.SUCCEEDED, OLD)
+
+
+def test_a_queue_that_was_forgotten_is_refused_to_another_model_while_a_job_of_it_is_half_done(
+    workers: Workers,
+) -> None:
+    old = workers.open(OLD, "v2")
+    workers.client.submit(range(4), job_id="half", queue="v2")
+    (taken,) = old.take()
+    workers.finish(old, taken, OLD)
+    old.leave()
+    workers.redis.delete(QUEUES_KEY)
+    with pytest.raises(QueueTaken, match=f"job half was begun with model {OLD}"):
+        workers.open(NEW, "v2")
+    workers.open(OLD, "v2")
+
+
+def test_jobs_that_an_earlier_release_began_pass_in_a_queue_that_nobody_has_claimed(workers: Workers) -> None:
+    workers.open(OLD)
+    workers.client.submit(range(4), job_id="half")
+    (taken,) = workers.ledgers[0].take()
+    workers.finish(workers.ledgers[0], taken, OLD)
+    workers.ledgers[0].leave()
+    workers.redis.delete(QUEUES_KEY)
+    workers.redis.hdel(job_key("half"), "model_id")
+    workers.open(NEW)
 
 
 def test_a_worker_of_an_earlier_release_counts_by_what_it_says(workers: Workers) -> None:
@@ -103,6 +194,9 @@ def test_a_worker_that_was_taken_for_dead_begins_nothing_in_a_queue_of_another_m
     assert start.verdict is Verdict.GONE
     with pytest.raises(QueueTaken, match=f"served with model {NEW} by now"):
         frozen.beat({"model_id": OLD})
+    lost: list[bool] = []
+    assert not duties.beat(frozen, dict, lost=lambda: lost.append(True))
+    assert lost == [True]
     assert workers.client.get("j").status is JobStatus.QUEUED
 
 

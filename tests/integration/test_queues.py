@@ -12,15 +12,18 @@ from producer.contract import (
     BACKLOG_QUEUES_KEY,
     DEFAULT_QUEUE,
     LANES,
+    QUEUES_KEY,
     JobStatus,
     Priority,
+    held_key,
     job_key,
     turns_key,
 )
-from producer.errors import QueueUnknown, SettingsError
+from producer.errors import QueueUnknown, ReplayRefused, SettingsError
 from producer.lua import SCRIPTS, Call
 from producer.queue import check_forgotten, forget_queue
 from producer.queue_keys import queue_keys
+from producer.reconcile import looks_complete
 from producer.records import Extras
 from tests.integration.conftest import Make, message_in
 from tests.integration.queues import BULK, NEW, OLD, V2, Workers
@@ -185,6 +188,57 @@ def test_workers_are_swept_by_those_of_their_own_queue(workers: Workers, monkeyp
     other = workers.open(NEW, "v2")
     assert other.sweep() == 1
     assert [message_in(one.text).task_id for one in other.take()] == ["j"]
+
+
+def test_all_workers_that_are_gone_are_swept_at_once(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweeper, "GRACE_S", 0)  # the server may be young
+    one = workers.open(OLD)
+    for number in range(45):
+        workers.redis.zadd(queue_keys().workers, {f"gone-{number}": 1})
+        workers.redis.hset(held_key(f"gone-{number}"), "1.0", "0text")
+    assert one.sweep() == 45
+    assert workers.redis.zrange(queue_keys().workers, 0, -1) == [one.id]
+
+
+def test_a_queue_is_not_forgotten_while_a_worker_that_is_gone_holds_messages(workers: Workers) -> None:
+    gone = workers.open(NEW, "v2")
+    workers.redis.lpush(V2.celery, "of some Celery app")
+    assert len(gone.take()) == 1
+    workers.redis.zadd(V2.workers, {gone.id: 1})
+    with pytest.raises(SettingsError, match="held which is gone: start one"):
+        check_forgotten("v2", workers.client._run(forget_queue("v2")))
+    assert workers.redis.hlen(gone.key) == 1
+
+
+def test_a_dead_letter_of_a_queue_that_was_forgotten_is_refused(workers: Workers) -> None:
+    old = workers.open(OLD, "v2")
+    workers.client.submit([1], job_id="j", queue="v2")
+    (taken,) = old.take()
+    workers.finish(old, taken, OLD, failed=1)
+    (letter,) = workers.client.dead_letters()
+    old.leave()
+    check_forgotten("v2", workers.client._run(forget_queue("v2")))
+    with pytest.raises(ReplayRefused, match=r"queue 'v2' is not known.*SEEDMILL_QUEUE=v2"):
+        workers.client.replay(letter.id)
+    assert workers.client.get("j").status is JobStatus.FAILED
+    workers.known("v2", OLD)
+    workers.client.replay(letter.id)
+    assert workers.redis.llen(V2.celery) == 1
+
+
+def test_jobs_of_a_queue_that_redis_has_forgotten_are_seen_as_its_own_and_looked_after(workers: Workers) -> None:
+    workers.known()
+    workers.client.submit(range(6), job_id="j", queue="v2")
+    workers.client.submit([1])
+    workers.redis.delete(QUEUES_KEY)
+    seen = workers.client.queue().queues
+    assert {name: (one.waiting, one.backlog) for name, one in seen.items()} == {DEFAULT_QUEUE: (1, 1), "v2": (3, 6)}
+    assert looks_complete(workers.redis)
+    new = workers.open(NEW, "v2")
+    (taken,) = new.take()
+    workers.redis.delete(QUEUES_KEY)
+    assert workers.client.reconcile().republished == 0, "what is there is found"
+    workers.finish(new, taken, NEW)
 
 
 def test_a_queue_is_forgotten_once_it_has_neither_workers_nor_jobs(workers: Workers) -> None:

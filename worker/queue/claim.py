@@ -19,15 +19,15 @@ def check_claim(queue: str, model: str, answer: tuple[str, int, str]) -> None:
     served, workers, job = answer
     if not served:
         return
-    has = "several models" if served == MIXED else f"model {served}"
+    has, wanted = ("several models" if one == MIXED else f"model {one}" for one in (served, model))
     if workers:
         who = "1 worker" if workers == 1 else f"{workers} workers"
         why = f"{who} with {has} serve it: stop them first, {ADVICE}"
     else:
         why = f"its job {job} was begun with {has}: bring that back until the job has ended, cancel the job, {ADVICE}"
     raise QueueTaken(
-        f"queue {queue!r} is not to be had for model {model}, so that no job has results of two: {why}; "
-        "SEEDMILL_MIXED_MODELS=true on all its workers allows several"
+        f"queue {queue!r} is not to be had for {wanted}, so that no job has results of two: {why}; "
+        "SEEDMILL_MIXED_MODELS=true on all its workers, from the first on, allows several"
     )
 
 

@@ -54,10 +54,12 @@ class Sweeper:
         if self._server_is_new() or (every_s and not self._is_due(every_s)):
             return 0
         self._doubt_the_disconnected()
-        swept = self._sweep()
-        for worker, messages in swept:
-            log.warning("a worker is gone", action="worker_swept", worker=worker.decode(), messages=messages)
-        return sum(messages for _, messages in swept)
+        returned = 0
+        while swept := self._sweep():
+            for worker, messages in swept:
+                log.warning("a worker is gone", action="worker_swept", worker=worker.decode(), messages=messages)
+                returned += messages
+        return returned
 
     def leave(self, worker_id: str) -> int:
         """Give back what a worker holds that leaves of itself; returns how many messages that were."""

@@ -1,4 +1,4 @@
--- Give back what workers hold whose lease has run out, and forget them.
+-- Give back what workers hold whose lease has run out, and forget them; of many some, so that Redis is not kept busy.
 -- KEYS: workers, facts of workers, first lane, other lanes... ARGV: prefix of the messages held, wake text, or a worker
 -- id that leaves of itself.
 -- Returns worker id and number of messages of each.
