@@ -23,5 +23,9 @@ def one_line(error: Exception) -> str:
 
 
 def hide_credentials(text: str) -> str:
-    """Return ``text`` without the passwords of the URLs in it, even of those that lack their scheme."""
+    """Return ``text`` without the passwords of the URLs in it, even of those that lack their scheme.
+
+    An object's URI has no user: all that stands before the ``@`` may be a key.
+    """
+    text = re.sub(r"(?i)\b(s3://)[^\s/:@]*(?::.*)?@", r"\1***@", text)
     return re.sub(r"((?:\w+://)?[^\s/:@]*):\S*@", r"\1:***@", text)

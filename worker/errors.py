@@ -77,6 +77,10 @@ class StorageError(WorkerError):
     """The object store refused, or does not answer."""
 
 
+class StorageDenied(StorageError):
+    """The keys are good, and do not have the right to it."""
+
+
 class StorageUnreachable(StorageError):
     """The object store does not answer, or asks to try again later."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-S3_URI = re.compile(r"s3://([^/?]+)/([^?]+)(?:\?versionId=([^?&]+))?")
+S3_URI = re.compile(r"(?i:s3)://([A-Za-z0-9._-]{1,255})/([^?\x00-\x1f]+)(?:\?versionId=([^?&\s]+))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +32,14 @@ def read_location(text: str) -> Location:
     Raises:
         ValueError: it begins as the URI of an object, and is none.
     """
-    if not text.startswith("s3:"):
+    if text[:3].lower() != "s3:":
         return Path(text)
     found = S3_URI.fullmatch(text)
     if not found or found[2].endswith("/"):
-        raise ValueError("write s3://bucket/key, with ?versionId=... behind it for a version, or a path")
+        raise ValueError(
+            "write s3://bucket/key, with ?versionId=... behind it for a version, or a path; keys to the store go into "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
     return S3Location(found[1], found[2], found[3] or "")
 
 

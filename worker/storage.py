@@ -34,7 +34,7 @@ from botocore.exceptions import (
 
 from producer.redaction import one_line
 from producer.settings import reveal
-from worker.errors import BucketMissing, ObjectMissing, StorageError, StorageUnreachable
+from worker.errors import BucketMissing, ObjectMissing, StorageDenied, StorageError, StorageUnreachable
 from worker.s3.objects import MISSING, Objects, open_objects
 from worker.s3.retries import ATTEMPTS
 from worker.settings import StorageSettings
@@ -288,7 +288,8 @@ class ObjectStore:
 
     def _refusal(self, code: str, error: ClientError, key: str) -> StorageError:
         if code in WRONG_KEYS:
-            return StorageError(
+            refusal = StorageDenied if code in DENIED else StorageError
+            return refusal(
                 f"{self.where} refused the keys ({code}): correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
                 "or give them the right to it"
             )

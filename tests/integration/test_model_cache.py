@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import json
 import random
 import shutil
 import threading
@@ -15,15 +17,14 @@ from typing import Any, NamedTuple
 import pytest
 from structlog.testing import capture_logs
 
-from producer.errors import SettingsError
 from tests.support import delete_object, run_worker_command
+from tests.torture.policed import Policy, policed
 from tests.torture.proxy import Proxy
 from worker import model_cache
 from worker.errors import CheckpointError
 from worker.loading import load_engine
 from worker.local.process import free_port
 from worker.local.stack import Endpoints
-from worker.locations import beside, read_location
 from worker.model_cache import model_files
 from worker.settings import WorkerSettings
 from worker.storage import ObjectStore, _checksum
@@ -54,8 +55,8 @@ class Fetch(NamedTuple):
         return model_files(self.settings.model_copy(update=changes))[0]
 
     def names(self) -> list[str]:
-        """Return what is in the cache, locks left out."""
-        return sorted(path.name for path in self.cache.iterdir() if not path.name.endswith(".lock"))
+        """Return what is in the cache, locks and notes left out."""
+        return sorted(path.name for path in self.cache.iterdir() if path.suffix not in {".lock", ".from"})
 
 
 @pytest.fixture
@@ -112,8 +113,12 @@ def test_the_digest_that_the_store_has_of_the_whole_object_will_do(
     assert _checksum({"ChecksumSHA256": f"{whole}-3"}) == _checksum({}) == "", "that of parts says nothing of the whole"
 
 
-def test_a_file_with_another_digest_is_refused_and_leaves_nothing(fetch: Fetch) -> None:
+def test_a_file_with_another_digest_is_refused_and_leaves_nothing(fetch: Fetch, models: ObjectStore) -> None:
     wrong = "0" * 64
+    with pytest.raises(CheckpointError, match=f"is {wrong} by SEEDMILL_CHECKPOINT_SHA256, {SHA256} by s3.*sha256"):
+        fetch(checkpoint_sha256=wrong)
+    assert not fetch.cache.exists(), "refused before anything is fetched"
+    delete_object(models, "some folder/best.pt.sha256")
     with pytest.raises(CheckpointError, match=f"has SHA-256 {SHA256}, and should have {wrong}"):
         fetch(checkpoint_sha256=wrong)
     assert fetch.names() == []
@@ -179,6 +184,73 @@ def test_of_many_at_once_one_fetches_and_the_others_wait(fetch: Fetch, endpoints
     assert len(fetched(logs)) == 1
 
 
+def test_another_location_has_to_have_the_file_that_is_there(fetch: Fetch, models: ObjectStore) -> None:
+    path = fetch()
+    other = random.Random(8).randbytes(SIZE)
+    for name, data in (("new.pt", other), ("same.pt", DATA), ("short.pt", DATA[:-1])):
+        models.put(f"some folder/{name}", data, "application/octet-stream")
+    models.put("some folder/new.pt.sha256", hashlib.sha256(other).hexdigest().encode(), "text/plain")
+    for name, told in (
+        ("none.pt", r"none\.pt is not in bucket 'models'.*correct SEEDMILL_CHECKPOINT,"),
+        ("new.pt", r"by SEEDMILL_CHECKPOINT_SHA256, .* by s3://models/some folder/new\.pt\.sha256: correct"),
+        ("short.pt", f"has {SIZE - 1} bytes, .* has {SIZE}"),
+    ):
+        for _ in range(2):  # what was refused is not noted
+            with pytest.raises(CheckpointError, match=told):
+                fetch(checkpoint=f"s3://{BUCKET}/some folder/{name}", checkpoint_sha256=SHA256)
+    with capture_logs() as logs:
+        assert fetch(checkpoint=f"s3://{BUCKET}/some folder/same.pt", checkpoint_sha256=SHA256) == path
+    assert not fetched(logs)
+    models.put("some folder/best.pt", DATA[:-1], "application/octet-stream")
+    with pytest.raises(CheckpointError, match=f"has {SIZE - 1} bytes"):
+        fetch()  # an object that is no longer what stands beside it, though the cache has that
+
+
+def test_a_store_that_is_away_stops_only_who_names_a_new_location(fetch: Fetch, endpoints: Endpoints) -> None:
+    proxy = Proxy(int(endpoints.s3_url.rpartition(":")[2]))
+    known = {"s3_endpoint_url": f"http://127.0.0.1:{proxy.port}", "checkpoint_sha256": SHA256, "s3_timeout_s": 0.2}
+    try:
+        path = fetch(**{**known, "s3_timeout_s": 10.0})
+    finally:
+        proxy.close()
+    assert fetch(**known) == path
+    with pytest.raises(CheckpointError, match="cannot be reached"):
+        fetch(**known, checkpoint=f"s3://{BUCKET}/some folder/new.pt")
+
+
+def test_what_is_there_is_read_without_a_lock_or_a_cache_that_can_be_written(fetch: Fetch) -> None:
+    path = fetch()
+    lock, note = (fetch.cache / f".{path.name}.{kind}" for kind in ("lock", "from"))
+    with lock.open("a") as held, ThreadPoolExecutor(1) as threads, capture_logs() as logs:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        try:
+            assert threads.submit(model_files, fetch.settings).result(30)[0] == path
+        finally:
+            fcntl.flock(held, fcntl.LOCK_UN)
+    assert not logs
+    for file in (lock, note):
+        file.unlink()
+        file.mkdir()  # which nobody can write to, not even root
+    assert fetch() == fetch(checkpoint_sha256=SHA256) == path
+
+
+def test_keys_that_may_not_list_go_without_a_digest_beside_the_file(
+    fetch: Fetch, models: ObjectStore, endpoints: Endpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delete_object(models, "some folder/best.pt.sha256")
+    statement = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{BUCKET}/*"}
+    policy = tmp_path / "policy.json"
+    policy.write_text(json.dumps({"Version": "2012-10-17", "Statement": [statement]}), encoding="utf-8")
+    with policed(Policy(policy), int(endpoints.s3_url.rpartition(":")[2])) as server:
+        with pytest.raises(CheckpointError, match=r"denies s3.*best\.pt\.sha256 to these keys.*keeps no SHA-256"):
+            fetch(s3_endpoint_url=server.url)
+        describe = ObjectStore.describe
+        monkeypatch.setattr(ObjectStore, "describe", lambda *args: describe(*args).__class__(SIZE, SHA256))
+        assert fetch(s3_endpoint_url=server.url).read_bytes() == DATA
+        with pytest.raises(CheckpointError, match="refused the keys"):
+            fetch(s3_endpoint_url=server.url, checkpoint=f"s3://{BUCKET}/none.pt")
+
+
 def test_a_full_disk_is_told_with_what_it_takes(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(fetch.cache.parent)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=SIZE - 1))
@@ -195,8 +267,11 @@ def test_a_cache_that_cannot_be_written_is_told(fetch: Fetch) -> None:
 def test_what_is_not_in_the_store_and_a_store_that_is_away_are_told(fetch: Fetch, models: ObjectStore) -> None:
     with pytest.raises(CheckpointError, match=r"s3://models/none\.pt: none\.pt is not in bucket 'models'"):
         fetch(checkpoint="s3://models/none.pt", checkpoint_sha256=SHA256)
-    with pytest.raises(CheckpointError, match=r"s3://no-models/best\.pt"):
+    with pytest.raises(
+        CheckpointError, match=r"bucket 'no-models' .* does not exist: correct SEEDMILL_CHECKPOINT,"
+    ) as no:
         fetch(checkpoint="s3://no-models/best.pt", checkpoint_sha256=SHA256)
+    assert "SEEDMILL_S3" not in str(no.value), "that is the bucket of the pictures"
     away = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(CheckpointError, match="cannot be reached"):
         fetch(s3_endpoint_url=away, s3_timeout_s=0.2)
@@ -233,7 +308,12 @@ def test_a_model_of_the_store_is_the_same_as_from_a_path(
         "show",
         remote.checkpoint,
         "--json",
-        environment={**endpoints.environment(), "XDG_CACHE_HOME": str(tmp_path / "xdg")},
+        environment={
+            **endpoints.environment(),
+            "XDG_CACHE_HOME": str(tmp_path / "xdg"),
+            "SEEDMILL_CHECKPOINT_SHA256": "0" * 64,  # of another, which is not the one to show
+            "SEEDMILL_TOKENIZER_SHA256": "0" * 64,
+        },
     )
     assert done.returncode == 0, done.stderr
     assert load_engine(local).info.checkpoint_sha256 in done.stdout
@@ -247,17 +327,3 @@ def test_a_path_is_held_to_its_digest_too(tiny_model: Path) -> None:
     for name in ("checkpoint", "tokenizer"):
         with pytest.raises(CheckpointError, match=f"{name if name == 'tokenizer' else 'best'}.*should have {SHA256}"):
             load_engine(settings.model_copy(update={f"{name}_sha256": SHA256}))
-
-
-def test_where_a_model_is_may_be_a_path_or_an_object() -> None:
-    assert beside("s3://b/a/best.pt?versionId=x.1", "tokenizer.json") == "s3://b/a/tokenizer.json"
-    assert beside("s3://b/best.pt", "tokenizer.json") == "s3://b/tokenizer.json"
-    assert beside("a/best.pt", "tokenizer.json") == "a/tokenizer.json"
-    for text in ("s3://b/a b/best.pt", "s3://b/best.pt?versionId=x.1"):
-        assert str(read_location(text)) == text
-    assert WorkerSettings.load(checkpoint="s3://b/best.pt").tokenizer == "s3://b/tokenizer.json"
-    for text in ("s3:", "s3://b", "s3://b/", "s3:/b/k", "s3://b/k?version=1", "s3://b/folder/"):
-        with pytest.raises(SettingsError, match="s3://bucket/key"):
-            WorkerSettings.load(checkpoint=text)
-    with pytest.raises(SettingsError, match="64 hexadecimal digits"):
-        WorkerSettings.load(checkpoint_sha256="abc")

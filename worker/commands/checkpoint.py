@@ -69,8 +69,15 @@ def show(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what a checkpoint and its tokenizer are, after checking that they can be loaded."""
+    """Show what a checkpoint and its tokenizer are, after checking that they can be loaded.
+
+    Those that are named here are not held to SEEDMILL_CHECKPOINT_SHA256 and SEEDMILL_TOKENIZER_SHA256.
+    """
     settings = WorkerSettings.load(checkpoint=path, tokenizer=tokenizer)
+    if path:
+        settings = settings.model_copy(update={"checkpoint_sha256": ""})
+    if path or tokenizer:
+        settings = settings.model_copy(update={"tokenizer_sha256": ""})
     if path and tokenizer is None:  # whatever SEEDMILL_TOKENIZER says
         settings = settings.model_copy(update={"tokenizer": beside(path, "tokenizer.json")})
     model = load_model(*model_files(settings), architecture=architecture)
