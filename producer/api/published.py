@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from producer.api.metadata import StoredMetadata, parse_metadata
 from producer.api.pictures import Pictures
 from producer.api.problem import ProblemError
 from producer.api.workers import Workers
-from producer.contract import MAX_SEED, image_key, metadata_key
+from producer.contract import DEFAULT_QUEUE, MAX_SEED, image_key, metadata_key
 from producer.errors import InvalidSeed, QueueError
 from producer.seeds import shorten
 
@@ -136,15 +137,20 @@ class Published:
 
     async def _absent(self, asked: Asked) -> ProblemError:
         seed, model = asked.seed, asked.model_id
-        if asked.is_named and model not in (one["model_id"] for one in (await self._workers.status()).workers):
+        workers = (await self._workers.status()).workers
+        queues = {one.get("queue", DEFAULT_QUEUE) for one in workers if one["model_id"] == model}
+        if asked.is_named and not queues:
             detail = f"model {model} has not published the picture of seed {seed}, and no worker that has it is seen"
             return ProblemError("not-published", f"{detail}: start one, or leave model out")
-        return _not_published(seed, f"model {model} has not published it")
+        elsewhere = asked.is_named and self._workers.queue not in queues
+        return _not_published(seed, f"model {model} has not published it", min(queues) if elsewhere else "")
 
 
-def _not_published(seed: int, why: str) -> ProblemError:
-    order = {"method": "POST", "href": "/v1/jobs", "body": {"seed": seed}}
-    detail = f'the picture of seed {seed} is not published, since {why}: send POST /v1/jobs with {{"seed": {seed}}}'
+def _not_published(seed: int, why: str, queue: str = "") -> ProblemError:
+    """Return the problem, with the order that mends it: to the API's own queue, or to the one that has the model."""
+    body = {"seed": seed, **({"queue": queue} if queue else {})}
+    order = {"method": "POST", "href": "/v1/jobs", "body": body}
+    detail = f"the picture of seed {seed} is not published, since {why}: send POST /v1/jobs with {json.dumps(body)}"
     return ProblemError("not-published", detail, enqueue=order)
 
 

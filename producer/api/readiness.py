@@ -12,6 +12,7 @@ import structlog
 from producer.api.bucket import Bucket
 from producer.api.connection import Connection
 from producer.api.workers import Workers
+from producer.contract import DEFAULT_QUEUE
 from producer.errors import QueueError
 
 log = structlog.get_logger(__name__)
@@ -53,4 +54,5 @@ async def _redis(connection: Connection) -> Seen:
 async def _worker(workers: Workers) -> Seen:
     if await workers.own():
         return True, None
-    return False, f"no worker of queue {workers.queue!r} is seen: start one with python -m worker run"
+    variable = "" if workers.queue == DEFAULT_QUEUE else f"SEEDMILL_QUEUE={workers.queue} "
+    return False, f"no worker of queue {workers.queue!r} is seen: start one with {variable}python -m worker run"

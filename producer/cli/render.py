@@ -194,7 +194,8 @@ def remark_on_workers(client: Client, job: Job) -> None:
         if client.queue().workers_of(job.queue):
             return
         where = "" if job.queue == DEFAULT_QUEUE else f" in queue {job.queue}"
-        console(stderr=True).print(f"[yellow]no worker is seen{where}, so nothing is done: {START_A_WORKER}[/]")
+        how = START_A_WORKER if job.queue == DEFAULT_QUEUE else f"{START_A_WORKER}, with SEEDMILL_QUEUE={job.queue}"
+        console(stderr=True).print(f"[yellow]no worker is seen{where}, so nothing is done: {how}[/]")
 
 
 def progress_bar(label: str, total: int, *, guess: bool = True) -> tuple[Progress, Any]:

@@ -20,7 +20,7 @@ import pytest
 
 from tests.integration.scripted import OK, Reply, Scripted, answer, hang_up, reset, say, scripted_server, stay_silent
 from tests.torture.bench import wait_until
-from worker.errors import BucketMissing, ObjectMissing, StorageError, StorageUnreachable
+from worker.errors import BucketMissing, ObjectMissing, StorageDenied, StorageError, StorageUnreachable
 from worker.s3 import retries
 from worker.s3.objects import BotoObjects
 from worker.settings import StorageSettings
@@ -83,8 +83,8 @@ def open_store(server: Scripted, way: str = "ours", *, connections: int = 10, **
         (409, "OperationAborted", StorageUnreachable, 1),
         (400, "ExpiredToken", StorageUnreachable, 1),
         (403, "RequestTimeTooSkewed", StorageUnreachable, 1),
-        (403, "AccessDenied", StorageError, 1),
-        (403, "", StorageError, 1),
+        (403, "AccessDenied", StorageDenied, 1),
+        (403, "", StorageDenied, 1),
         (400, "EntityTooLarge", StorageError, 1),
         (404, "NoSuchBucket", BucketMissing, 1),
         (404, "NoSuchKey", ObjectMissing, 1),
@@ -247,7 +247,7 @@ def test_a_size_that_is_not_told_is_that_of_the_object_read(server: Scripted) ->
     [
         ("RequestTimeTooSkewed", StorageUnreachable),
         ("ExpiredToken", StorageUnreachable),
-        ("AccessDenied", StorageError),
+        ("AccessDenied", StorageDenied),
     ],
 )
 def test_a_size_that_is_refused_without_a_word_is_asked_for_in_a_way_that_says_why(

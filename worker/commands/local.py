@@ -14,11 +14,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from producer.client import Client
+from producer.contract import DEFAULT_QUEUE
 from worker.commands.demo import UNTRAINED, is_untrained, model_variables
 from worker.errors import SetupError
 from worker.files import write_atomically
 from worker.local.process import Process, free_port
 from worker.local.stack import Endpoints, Stack, ending_on_signals, running_stack
+from worker.locations import beside
 from worker.settings import WorkerSettings
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
@@ -62,7 +64,10 @@ def announce(stack: Stack, worker: Process, api_url: str, metrics_port: int, con
     """Write the variables of the stack to a file, and print what is where and what to try."""
     endpoints = stack.endpoints
     variables = stack.data / "env"
-    exported = {**endpoints.environment(), **model_environment(WorkerSettings.load())}
+    settings = WorkerSettings.load()
+    exported = {**endpoints.environment(), **model_environment(settings)}
+    if settings.queue != DEFAULT_QUEUE:
+        exported["SEEDMILL_QUEUE"] = settings.queue
     lines = [f"export {name}={shlex.quote(value)}" for name, value in exported.items()]
     lines.append(f"# export SEEDMILL_API_URL={api_url}  # seedmill and Client() then ask the API instead of Redis")
     lines.append(f'export PATH={shlex.quote(sysconfig.get_path("scripts"))}:"$PATH"')
@@ -94,9 +99,15 @@ def announce(stack: Stack, worker: Process, api_url: str, metrics_port: int, con
 
 
 def model_environment(settings: WorkerSettings) -> dict[str, str]:
-    """Return the variables that name the worker's model, for commands that run elsewhere."""
+    """Return the variables that name the worker's model, for commands that run elsewhere.
+
+    A tokenizer that is found beside the checkpoint is not named, so that another checkpoint is given its own.
+    """
+    files = model_variables(settings)
+    if files["SEEDMILL_TOKENIZER"] == beside(files["SEEDMILL_CHECKPOINT"], "tokenizer.json"):
+        del files["SEEDMILL_TOKENIZER"]
     return {
-        **model_variables(settings),
+        **files,
         "SEEDMILL_ARCHITECTURE": settings.architecture,
         "SEEDMILL_PRECISION": settings.precision,
     }

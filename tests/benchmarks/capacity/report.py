@@ -65,8 +65,8 @@ def _limits(results: Results) -> Iterator[str]:
     )
     yield (
         f"**The interpreter of a worker.** One process does at most some {interpreter(results):,.0f} seeds a second on "
-        f"the measured host. {tuned['workers']} workers share a GPU that does {tuned['seeds_per_s']:,} of the demo "
-        f"model, on {tuned['cores_per_gpu']:g} cores."
+        f"the measured host. {tuned['workers']} workers would share a GPU that could do {tuned['seeds_per_s']:,} of the "
+        f"demo model, on {tuned['cores_per_gpu']:g} cores: simulated, with a store that keeps up."
     )
     yield (
         "**The memory of Redis.** A result is kept for `SEEDMILL_RESULT_TTL_S` and a day. At full speed that GPU fills "
@@ -96,7 +96,7 @@ NEEDS: Mapping[str, Callable[[Results], str]] = {
     "workers, uploads each": lambda row: f"{row['workers']}, {row['uploads']}",
     "seeds/s": lambda row: f"{row['seeds_per_s']:,}",
     "cores a GPU": lambda row: f"{row['cores_per_gpu']:g}",
-    "Redis servers": lambda row: f"{row['redis_servers']:,}",
+    "Redis servers, by their thread": lambda row: f"{row['redis_servers']:,}",
     "calls/s": lambda row: f"{row['redis_calls_per_s']:,}",
     "their cores": lambda row: f"{row['redis_cores']:.2f}",
     "MB/s": lambda row: f"{row['redis_mb_per_s']:,.1f}",
