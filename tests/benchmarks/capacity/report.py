@@ -65,8 +65,8 @@ def _limits(results: Results) -> Iterator[str]:
     )
     yield (
         f"**The interpreter of a worker.** One process does at most some {interpreter(results):,.0f} seeds a second on "
-        f"the measured host. {tuned['workers']} workers would share a GPU that could do {tuned['seeds_per_s']:,} of the "
-        f"demo model, on {tuned['cores_per_gpu']:g} cores: simulated, with a store that keeps up."
+        f"the measured host. {tuned['workers']} workers would share a GPU that could do {tuned['seeds_per_s']:,} of "
+        f"the demo model, on {tuned['cores_per_gpu']:g} cores: simulated, with a store that keeps up."
     )
     yield (
         "**The memory of Redis.** A result is kept for `SEEDMILL_RESULT_TTL_S` and a day. At full speed that GPU fills "
