@@ -82,11 +82,16 @@ def test_show_takes_what_the_variables_name_and_the_tokenizer_beside_the_checkpo
 
 
 def test_commands_in_another_terminal_are_told_of_the_model(
-    own: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    own: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name, value in own.items():
         monkeypatch.setenv(name, value)
-    assert model_environment(WorkerSettings.load()) == {**own, "SEEDMILL_PRECISION": "fp32"}
+    told = {**own, "SEEDMILL_PRECISION": "fp32"}
+    tokenizer = told.pop("SEEDMILL_TOKENIZER")
+    assert model_environment(WorkerSettings.load()) == told  # the one beside the checkpoint needs no name
+    elsewhere = str(Path(tokenizer).rename(tmp_path / "words.json"))
+    monkeypatch.setenv("SEEDMILL_TOKENIZER", elsewhere)
+    assert model_environment(WorkerSettings.load()) == {**told, "SEEDMILL_TOKENIZER": elsewhere}
 
 
 FAILING = """
