@@ -286,11 +286,6 @@ def turn(tenant: str) -> str:
     return TURN_PREFIX + tenant
 
 
-def turns_key(lane: int, tenant: str) -> str:
-    """Redis list of the tickets of a tenant's jobs in the lane of that number."""
-    return f"{TURNS_KEY_PREFIX}{lane}:{tenant}"
-
-
 def held_key(worker_id: str) -> str:
     """Redis hash of the messages that a worker has taken."""
     return HELD_KEY_PREFIX + worker_id

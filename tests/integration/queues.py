@@ -73,6 +73,14 @@ class Workers:
         assert self.client._run(attempts.finish_chunk(message, ending, held=ledger.key, tag=taken.tag, ttl_s=60)) == 1
         ledger.settled(taken.tag)
 
+    def half(self, queue: str = DEFAULT_QUEUE) -> Ledger:
+        """Return the ledger of a worker of the old model that has done one of the two chunks of a job, ``half``."""
+        ledger = self.open(OLD, queue)
+        self.client.submit(range(4), job_id="half", queue=queue)
+        (taken,) = ledger.take()
+        self.finish(ledger, taken, OLD)
+        return ledger
+
     def run(self, ledger: Ledger, taken: Taken, model: str) -> dict[str, Any] | None:
         """Do with a message what a worker does that must not get so far as to compute anything."""
         recorder = Recorder(self.redis, self.url, ttl_s=60, held=ledger.key, model_id=model, queue=ledger.queue.name)

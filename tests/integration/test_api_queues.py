@@ -11,11 +11,10 @@ from producer.contract import MODEL_KEY, QUEUES_KEY, image_key, metadata_key
 from producer.keys import Scope
 from producer.queue_keys import queue_keys
 from tests.integration.api import api_settings, asking, new_key, run
+from tests.integration.queues import NEW, OLD
 from tests.integration.test_api_jobs import problem_of
 from worker.local.stack import Endpoints
 from worker.storage import ObjectStore
-
-OLD, NEW = "old-0123456789abcdef", "new-0123456789abcdef"
 
 
 def pretend(endpoints: Endpoints, queue: str, model_id: str, *, lives: bool = True) -> None:

@@ -88,10 +88,7 @@ def test_mixed_models_serve_one_queue_where_that_is_wanted(workers: Workers) -> 
 
 
 def test_mixed_models_are_refused_while_one_model_serves_or_has_begun_a_job(workers: Workers) -> None:
-    old = workers.open(OLD)
-    workers.client.submit(range(4), job_id="half")
-    (taken,) = old.take()
-    workers.finish(old, taken, OLD)
+    old = workers.half()
     with pytest.raises(QueueTaken, match=f"for several models.*1 worker with model {OLD}"):
         workers.open(MIXED)
     old.leave()
@@ -100,10 +97,7 @@ def test_mixed_models_are_refused_while_one_model_serves_or_has_begun_a_job(work
 
 
 def test_a_job_of_one_model_that_comes_to_a_queue_of_several_tells_none_any_more(workers: Workers) -> None:
-    old = workers.open(OLD)
-    workers.client.submit(range(4), job_id="half")
-    (taken,) = old.take()
-    workers.finish(old, taken, OLD)
+    old = workers.half()
     workers.redis.hset(QUEUES_KEY, DEFAULT_QUEUE, MIXED)
     (taken,) = old.take()
     workers.finish(old, taken, NEW)
@@ -111,10 +105,7 @@ def test_a_job_of_one_model_that_comes_to_a_queue_of_several_tells_none_any_more
 
 
 def test_a_chunk_of_a_job_that_another_model_began_fails_and_its_letter_goes_back_to_that(workers: Workers) -> None:
-    old = workers.open(OLD)
-    workers.client.submit(range(4), job_id="half")
-    (taken,) = old.take()
-    workers.finish(old, taken, OLD)
+    old = workers.half()
     old.leave()
     workers.redis.hset(QUEUES_KEY, DEFAULT_QUEUE, NEW)  # whatever the reason
     new = workers.open(NEW)
@@ -153,11 +144,7 @@ def test_a_message_of_a_job_of_another_queue_is_not_run(workers: Workers) -> Non
 def test_a_queue_that_was_forgotten_is_refused_to_another_model_while_a_job_of_it_is_half_done(
     workers: Workers,
 ) -> None:
-    old = workers.open(OLD, "v2")
-    workers.client.submit(range(4), job_id="half", queue="v2")
-    (taken,) = old.take()
-    workers.finish(old, taken, OLD)
-    old.leave()
+    workers.half("v2").leave()
     workers.redis.delete(QUEUES_KEY)
     with pytest.raises(QueueTaken, match=f"job half was begun with model {OLD}"):
         workers.open(NEW, "v2")
@@ -165,11 +152,7 @@ def test_a_queue_that_was_forgotten_is_refused_to_another_model_while_a_job_of_i
 
 
 def test_jobs_that_an_earlier_release_began_pass_in_a_queue_that_nobody_has_claimed(workers: Workers) -> None:
-    workers.open(OLD)
-    workers.client.submit(range(4), job_id="half")
-    (taken,) = workers.ledgers[0].take()
-    workers.finish(workers.ledgers[0], taken, OLD)
-    workers.ledgers[0].leave()
+    workers.half().leave()
     workers.redis.delete(QUEUES_KEY)
     workers.redis.hdel(job_key("half"), "model_id")
     workers.open(NEW)

@@ -17,7 +17,6 @@ from producer.contract import (
     Priority,
     held_key,
     job_key,
-    turns_key,
 )
 from producer.errors import QueueUnknown, ReplayRefused, SettingsError
 from producer.lua import SCRIPTS, Call
@@ -65,7 +64,7 @@ def test_the_names_of_the_default_queue_are_those_that_it_always_had() -> None:
     default = queue_keys()
     assert (default.celery, default.lanes) == ("seedmill", LANES)
     assert (default.workers, default.behind[3]) == ("seedmill:workers", "seedmill:behind:9")
-    assert default.turns(3, "studio") == turns_key(3, "studio")
+    assert default.turns(3, "studio") == "seedmill:turns:3:studio"
     assert (V2.celery, V2.lanes[1]) == ("seedmill.v2", "seedmill.v2\x06\x163")
     assert (V2.workers, V2.turns(0, "x")) == ("seedmill:queue:v2:workers", "seedmill:queue:v2:turns:0:x")
 

@@ -28,8 +28,8 @@ from producer.contract import (
     Priority,
     job_key,
     turn,
-    turns_key,
 )
+from producer.queue_keys import queue_keys
 from producer.reconcile import looks_complete
 from producer.records import Backlog, Bounds, Entry, Events, Extras, JobPage
 from producer.submission import Submission
@@ -193,11 +193,11 @@ def test_a_canceled_job_takes_its_tenants_turn_with_it_if_it_was_the_last(on: Su
     on.client.cancel("a")
     assert on.redis.lrange(LANES[BULK], 0, -1) == [turn("one")]
     on.client.cancel("b")
-    assert not on.redis.exists(LANES[BULK], turns_key(BULK, "one"), BEHIND_KEYS[BULK])
+    assert not on.redis.exists(LANES[BULK], queue_keys().turns(BULK, "one"), BEHIND_KEYS[BULK])
     assert on.client.queue().waiting == 0
 
 
-@pytest.mark.parametrize("lost", [LANES[BULK], turns_key(BULK, "one"), BEHIND_KEYS[BULK]])
+@pytest.mark.parametrize("lost", [LANES[BULK], queue_keys().turns(BULK, "one"), BEHIND_KEYS[BULK]])
 def test_the_reconciler_mends_what_is_lost_of_a_tenant(on: Submitter, take: Take, lost: str) -> None:
     on.submit(range(4), "a", tenant="one")
     on.submit(range(4), "b", tenant="one")
@@ -212,7 +212,7 @@ def test_the_ticket_of_a_job_whose_record_has_gone_is_taken_away(on: Submitter) 
     on.redis.delete(job_key("a"))
     on.client.reconcile()
     assert on.client.queue().waiting == 0
-    assert not on.redis.exists(LANES[BULK], turns_key(BULK, "one"), BEHIND_KEYS[BULK])
+    assert not on.redis.exists(LANES[BULK], queue_keys().turns(BULK, "one"), BEHIND_KEYS[BULK])
 
 
 def test_a_second_turn_of_a_tenant_goes_when_all_is_looked_through(on: Submitter, take: Take) -> None:
@@ -226,13 +226,13 @@ def test_a_second_turn_of_a_tenant_goes_when_all_is_looked_through(on: Submitter
 @pytest.mark.parametrize("junk", ["no ticket", "{}", "job "])
 def test_junk_in_the_list_of_a_tenant_keeps_nobody_from_being_taken(on: Submitter, take: Take, junk: str) -> None:
     on.submit(range(1), "a", tenant="one")
-    on.redis.rpush(turns_key(BULK, "one"), junk)
+    on.redis.rpush(queue_keys().turns(BULK, "one"), junk)
     on.submit(range(1), "b", tenant="two")
     assert "b" in take(3)
 
 
 def test_a_key_that_is_no_list_keeps_nobody_from_being_taken(on: Submitter, take: Take) -> None:
-    on.redis.set(turns_key(BULK, "one"), "text")
+    on.redis.set(queue_keys().turns(BULK, "one"), "text")
     on.redis.lpush(LANES[BULK], turn("one"))
     on.submit(range(1), "b", tenant="two")
     assert take(3) == ["b"]

@@ -14,8 +14,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from producer import Client, attempts, records
 from producer.attempts import Ending, Start, Verdict
 from producer.connection import connect
-from producer.contract import BEHIND_KEYS, LANES, WAKE, JobStatus, Priority, ticket, turn, turns_key
+from producer.contract import BEHIND_KEYS, LANES, WAKE, JobStatus, Priority, ticket, turn
 from producer.message import ChunkMessage, revoked_result
+from producer.queue_keys import queue_keys
 from producer.records import Backlog, Events, Extras, JobPage
 from producer.submission import Submission
 from tests.integration.conftest import message_in
@@ -154,7 +155,9 @@ class Histories(RuleBasedStateMachine):
             turns = [turn(tenant) for where, tenant in tickets if where == index and tenant]
             assert sorted(entries) == sorted(tickets[index, ""] + turns)
             for tenant in "ab":
-                assert sorted(self.redis.lrange(turns_key(index, tenant), 0, -1)) == sorted(tickets[index, tenant])
+                assert sorted(self.redis.lrange(queue_keys().turns(index, tenant), 0, -1)) == sorted(
+                    tickets[index, tenant]
+                )
             behind = {name: int(n) for name, n in self.redis.hgetall(BEHIND_KEYS[index]).items()}
             assert behind == counts[index]
         seen = self.client.queue()
